@@ -1,0 +1,254 @@
+"""The facts a journal holds, as frozen values, to and from JSON lines.
+
+Everything a user sees (terminal, report, cost, history for the next request) is a fold over these. Events with
+`durable = False` are for live display only and are never written.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+
+JsonObject = dict[str, JsonValue]
+Status = Literal[
+    "verified", "done", "checks_failed", "unverified", "limit", "refused", "model_error", "sandbox_lost",
+    "config_error", "interrupted", "bug",
+]  # fmt: skip
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class _Event(BaseModel):
+    """`at` is the wall clock of the host, UTC."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    durable: ClassVar[bool] = True
+    at: datetime = Field(default_factory=_now)
+
+
+class Usage(BaseModel):
+    """Tokens of one or many model answers, as the Messages API counts them: input excludes cached tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields})
+
+
+class RunStarted(_Event):
+    """First line of a run's journal. `base` is the commit the agent starts from, `repo` the path the user named."""
+
+    type: Literal["run.started"] = "run.started"
+    run: str
+    version: str
+    task: str
+    agent: str
+    agent_sha256: str
+    model: str
+    repo: str
+    base: str | None = None
+    head: str | None = None
+    carried: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+
+
+class SandboxStarted(_Event):
+    """`purpose` is "work" or "proof"; `seconds` the time until the runner answered."""
+
+    type: Literal["sandbox.started"] = "sandbox.started"
+    purpose: Literal["work", "proof"]
+    backend: str
+    id: str
+    image: str
+    network: str
+    seconds: float
+
+
+class SessionStarted(_Event):
+    """What every request of this session starts with; enough to send the same request again."""
+
+    type: Literal["session.started"] = "session.started"
+    model: str
+    system: tuple[JsonObject, ...]
+    tools: tuple[JsonObject, ...]
+
+
+class Prompted(_Event):
+    """A user message (the task, a chat line, or a word of the harness) as Messages API content blocks."""
+
+    type: Literal["prompted"] = "prompted"
+    content: tuple[JsonObject, ...]
+    source: Literal["user", "harness"] = "user"
+
+
+class TurnStarted(_Event):
+    """A request is about to be sent. `turn` counts from 1 over the whole session."""
+
+    type: Literal["turn.started"] = "turn.started"
+    turn: int
+
+
+class ModelRetried(_Event):
+    """An attempt failed and the same request will be sent again after `delay` seconds."""
+
+    type: Literal["model.retried"] = "model.retried"
+    turn: int
+    attempt: int
+    reason: str
+    delay: float
+
+
+class TextDelta(_Event):
+    """Live only: more of the answer's text or thinking."""
+
+    durable = False
+    type: Literal["text.delta"] = "text.delta"
+    kind: Literal["text", "thinking"]
+    text: str
+
+
+class AnswerStarted(_Event):
+    """The blocks of an answer that were complete when its first tool call started, ahead of `answered`.
+
+    Superseded by the `answered` of the same turn; after a crash it is what is known of the answer."""
+
+    type: Literal["answer.started"] = "answer.started"
+    turn: int
+    content: tuple[JsonObject, ...]
+
+
+class Answered(_Event):
+    """One whole assistant message, content blocks untouched (signatures included).
+
+    `stop_reason` is the API's, or "cut" where the stream broke after a tool call had started. `cost` is in US
+    dollars, None where the price of the model is unknown."""
+
+    type: Literal["answered"] = "answered"
+    turn: int
+    id: str
+    model: str
+    content: tuple[JsonObject, ...]
+    stop_reason: str
+    usage: Usage
+    cost: float | None
+    seconds: float
+
+
+class ToolStarted(_Event):
+    type: Literal["tool.started"] = "tool.started"
+    turn: int
+    id: str
+    name: str
+    input: JsonObject
+
+
+class ToolOutput(_Event):
+    """Live only: output of a running call, decoded, as it comes."""
+
+    durable = False
+    type: Literal["tool.output"] = "tool.output"
+    id: str
+    text: str
+
+
+class ToolFinished(_Event):
+    """`content` is the tool_result content that the model reads; `details` is for people and the report."""
+
+    type: Literal["tool.finished"] = "tool.finished"
+    turn: int
+    id: str
+    name: str
+    content: str | tuple[JsonObject, ...]
+    is_error: bool
+    details: JsonObject = {}
+    seconds: float
+
+
+class CheckpointMade(_Event):
+    """The workspace as a commit in the run's own repository, after a turn that changed something."""
+
+    type: Literal["checkpoint.made"] = "checkpoint.made"
+    turn: int
+    commit: str
+    tree: str
+
+
+class Restored(_Event):
+    """The workspace and the conversation went back to the end of `turn` (0: before the first)."""
+
+    type: Literal["restored"] = "restored"
+    turn: int
+    commit: str
+
+
+class Reported(_Event):
+    """The persona's return, as submitted: section -> field -> text."""
+
+    type: Literal["reported"] = "reported"
+    summary: str
+    sections: dict[str, dict[str, str]]
+
+
+class CheckFinished(_Event):
+    """A check executed by us in the clean sandbox. `exit_code` is None where it was stopped by its timeout."""
+
+    type: Literal["check.finished"] = "check.finished"
+    command: str
+    exit_code: int | None
+    output: str
+    seconds: float
+
+
+class Delivered(_Event):
+    """`branch` is None where the user's repository could not take it; `patch` is a path on the host."""
+
+    type: Literal["delivered"] = "delivered"
+    branch: str | None
+    commit: str | None
+    patch: str
+    files: int
+    insertions: int
+    deletions: int
+    left_out: tuple[str, ...] = ()
+
+
+class Noted(_Event):
+    """A word to the user: something was left out, denied, slow or odd."""
+
+    type: Literal["noted"] = "noted"
+    level: Literal["info", "warning", "error"] = "info"
+    text: str
+
+
+class RunFinished(_Event):
+    type: Literal["run.finished"] = "run.finished"
+    status: Status
+    exit_code: int
+    reason: str = ""
+
+
+Event = (
+    RunStarted | SandboxStarted | SessionStarted | Prompted | TurnStarted | ModelRetried | TextDelta | AnswerStarted
+    | Answered | ToolStarted | ToolOutput | ToolFinished | CheckpointMade | Restored | Reported | CheckFinished
+    | Delivered | Noted | RunFinished
+)  # fmt: skip
+
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+def to_line(event: Event) -> bytes:
+    """One line of ASCII JSON, newline included; lone surrogates survive as escapes."""
+    return event.model_dump_json(ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def from_line(line: bytes) -> Event:
+    """Raises ValueError (pydantic's ValidationError) where the line is not an event."""
+    return _ADAPTER.validate_json(line)

@@ -1,0 +1,1 @@
+"""Sinks: what shows a session to somebody. They know the events and nothing else of dockwright."""
