@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import getdoc
 from typing import ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -60,11 +61,10 @@ class ToolContext:
 
 
 class Tool(BaseModel):
-    """Subclasses are named as the model names them; fields are the input. `description` is the text of the offer."""
+    """Subclasses are named as the model names them; fields are the input, the docstring is the text of the offer."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
     read_only: ClassVar[bool] = False
-    description: ClassVar[str] = ""
 
     async def run(self, ctx: ToolContext) -> ToolResult:
         raise NotImplementedError
@@ -75,7 +75,7 @@ class Tool(BaseModel):
         schema = cls.model_json_schema(by_alias=True)
         _drop_titles(schema)
         schema.pop("description", None)
-        return {"name": cls.__name__, "description": cls.description, "input_schema": schema}
+        return {"name": cls.__name__, "description": getdoc(cls) or "", "input_schema": schema}
 
 
 def _drop_titles(node: JsonValue) -> None:
