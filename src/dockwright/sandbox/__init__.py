@@ -6,22 +6,33 @@ and no path that comes back is ever opened on the host.
 
 from __future__ import annotations
 
-import base64
-import binascii
+import asyncio
+import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from dockwright.errors import ConfigError, SandboxLost
-from dockwright.sandbox.channel import Channel, Stream
+from dockwright.errors import SandboxError, SandboxLost
+from dockwright.sandbox.channel import Channel, ChannelLost, Stream
 
 WORKSPACE = "/workspace"
 HOME = "/home/agent"
 RUNTIME = "/opt/dockwright"
 OUTPUT = "/tmp/dockwright"  # noqa: S108 - inside the sandbox, where the whole output of each command is kept
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+UID = 1000
+START_SECONDS = 30
+ENV = {
+    "LANG": "C.UTF-8",
+    "TERM": "dumb",
+    "PAGER": "cat",
+    "GIT_PAGER": "cat",
+    "GIT_EDITOR": "true",
+    "PYTHONUNBUFFERED": "1",
+}
 
 OnOutput = Callable[[bytes], None]
 
@@ -32,7 +43,8 @@ class ExecResult:
 
     `exit_code` is the shell's way of telling: 128 + n for signal n. It is None only where `ended` is not "exit".
     `stdout` and `stderr` hold at most the asked-for bytes, the first and the last half of them; `size` is how much
-    there was of both together and `output_file` holds all of it (up to the runner's cap). With merged output, stderr is empty.
+    there was of both together and `output_file` holds all of it (up to the runner's cap). With merged output, stderr
+    is empty.
     `cwd` is the working directory of the command when it exited, where it told it. `job` is the id under which
     processes that it left behind go on. `hidden` is how many bytes of stdout and stderr were left out in the middle.
     """
@@ -98,6 +110,7 @@ class Sandbox:
     channel: Channel
     network: str = "none"
     env: Mapping[str, str] = field(default_factory=dict)
+    shell: str = "sh"
 
     async def exec(
         self,
@@ -106,7 +119,7 @@ class Sandbox:
         cwd: str = WORKSPACE,
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
-        timeout: float = 120.0,  # noqa: ASYNC109 - enforced inside the sandbox, where the processes are
+        timeout: float = 120.0,  # noqa: ASYNC109 - enforced inside, where the processes are
         limit: int = 1 << 20,
         merge: bool = False,
         on_output: OnOutput | None = None,
@@ -114,40 +127,116 @@ class Sandbox:
         """Run a program as the agent's user in a session of its own and wait until it exits.
 
         argv[0] is looked up in PATH inside. `env` is added to the sandbox's own; nothing is inherited. `timeout` is in
-        seconds, after which the whole process tree is dead. `limit` bounds each of stdout and stderr, in bytes.
-        Cancelling the call kills the tree too. A program that cannot be started raises the OSError that exec gave.
+        seconds, after which the whole process tree is dead. `limit` bounds each of stdout and stderr, in bytes. What
+        the program writes to descriptor 9 is taken as its working directory. Cancelling the call kills the tree too.
+        A program that cannot be started raises the OSError that exec gave.
         """
-        raise NotImplementedError
+        call = self._command("exec", argv, cwd, env, limit, merge=merge)
+        call |= {"stdin": bool(stdin), "timeout": timeout, "live": on_output is not None}
+        answer, stream = await self._call(call, {"cwd": cwd, "program": argv[0]}, stdin, on_output)
+        return ExecResult(stdout=bytes(stream.out), stderr=bytes(stream.err), **answer)
 
     async def spawn(self, argv: Sequence[str], *, cwd: str = WORKSPACE, env: Mapping[str, str] | None = None) -> Job:
         """Start a program in the background; it lives until it exits, is killed, or the sandbox closes."""
-        raise NotImplementedError
+        call = self._command("spawn", argv, cwd, env, 1 << 16, merge=True) | {"stdin": False}
+        answer, _ = await self._call(call, {"cwd": cwd, "program": argv[0]})
+        return Job(output=b"", **answer)
 
     async def poll(self, job: str) -> Job:
         """State and new output of a background job. Raises KeyError for an unknown id."""
-        raise NotImplementedError
+        return await self._job("poll", job)
 
     async def kill(self, job: str) -> Job:
         """Kill a background job with its whole tree and return its last state. Raises KeyError for an unknown id."""
-        raise NotImplementedError
+        return await self._job("kill", job)
 
     async def read(self, path: str, *, offset: int = 0, limit: int | None = None) -> bytes:
         """The bytes of a regular file, links followed. Devices, FIFOs and sockets are refused (OSError EINVAL)."""
-        raise NotImplementedError
+        _, stream = await self._call({"do": "read", "path": path, "offset": offset, "limit": limit}, {"": path})
+        return bytes(stream.out)
 
     async def write(self, path: str, data: bytes, *, mode: int | None = None) -> None:
         """Replace or create a file atomically (temporary file, fsync, rename), making parent folders.
 
         An existing file keeps its mode unless `mode` is given; a new one gets 0o644. A link is not followed: ELOOP.
         """
-        raise NotImplementedError
+        await self._call({"do": "write", "path": path, "mode": mode}, {"": path}, data)
 
     async def stat(self, path: str, *, follow: bool = False) -> Stat:
-        raise NotImplementedError
+        answer, _ = await self._call({"do": "stat", "path": path, "follow": follow}, {"": path})
+        return Stat(**answer)
 
     async def connect(self, port: int) -> Stream:
         """A tunnel to a TCP port on the sandbox's loopback. Raises ConnectionRefusedError."""
-        raise NotImplementedError
+        try:
+            stream = self.channel.open({"do": "connect", "port": port})
+            await stream.opened
+        except ChannelLost as error:
+            raise await self.lost() from error
+        return stream
 
     async def close(self) -> None:
-        raise NotImplementedError
+        """Remove the sandbox with all that is in it. Safe to call twice."""
+        self.channel.end("closed")
+        await self.place.close()
+
+    async def lost(self) -> SandboxLost:
+        """The error to raise when the channel is gone: what happened and what is known of the cause."""
+        reason = self.channel.lost.result() if self.channel.lost.done() else "no answer"
+        return SandboxLost(
+            f"The sandbox ({self.place.backend} {self.place.id}) was lost: {reason}. {await self.place.why_lost()} "
+            "The work up to the last finished step is kept."
+        )
+
+    def _command(
+        self, do: str, argv: Sequence[str], cwd: str, env: Mapping[str, str] | None, limit: int, *, merge: bool
+    ) -> dict[str, Any]:
+        whole = {**self.env, **(env or {})}
+        return {"do": do, "argv": list(argv), "cwd": cwd, "env": whole, "limit": limit, "merge": merge}
+
+    async def _job(self, do: str, job: str) -> Job:
+        answer, stream = await self._call({"do": do, "job": job}, {})
+        return Job(output=bytes(stream.out), **answer)
+
+    async def _call(
+        self, call: Mapping[str, Any], names: Mapping[str, str], data: bytes = b"", on_live: OnOutput | None = None
+    ) -> tuple[Mapping[str, Any], Stream]:
+        """`names` tells what an error of the call is about, by the word that the runner says with it."""
+        try:
+            return await self.channel.call(call, data, on_live)
+        except ChannelLost as error:
+            raise await self.lost() from error
+        except OSError as error:
+            number, said = error.errno or errno.EIO, str(error.strerror)
+            text = os.strerror(number) if said in names else said
+            raise OSError(number, text, names.get(said, names.get(""))) from None
+
+
+@asynccontextmanager
+async def open_sandbox(place: Place, *, env: Mapping[str, str] | None = None) -> AsyncIterator[Sandbox]:
+    """Launch a place, start its runner, and remove all of it at the end, whatever happens. Raises SandboxError."""
+    try:
+        sandbox = await _start(place, env or {})
+        try:
+            yield sandbox
+        finally:
+            sandbox.channel.end("closed")
+    finally:
+        await asyncio.shield(place.close())
+
+
+async def _start(place: Place, env: Mapping[str, str]) -> Sandbox:
+    channel = await place.start_runner()
+    identity = {"uid": UID, "gid": UID, "own": [WORKSPACE, HOME]} if place.backend == "docker" else {"uid": None}
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await channel.hello
+            answer, _ = await channel.call({"do": "start", "output": OUTPUT, **identity})
+    except TimeoutError as error:
+        raise SandboxError(
+            f"The runner in {place.backend} {place.id} gave no answer in {START_SECONDS} s. {await place.why_lost()}"
+        ) from error
+    except OSError as error:
+        raise SandboxError(f"The runner in {place.backend} {place.id} did not start: {error}") from error
+    base = {"PATH": PATH, "HOME": HOME, "USER": "agent", "LOGNAME": "agent", "SHELL": answer["shell"], **ENV}
+    return Sandbox(place, channel, env={**base, **env}, shell=answer["shell"])

@@ -1,3 +1,257 @@
-"""placeholder, being written"""
-class Channel: ...
-class Stream: ...
+"""The host's end of the one stream: many calls at once over frames, each with its own window.
+
+All that arrives is untrusted: frames and answers are bounded, JSON is checked where it is used. When the stream ends,
+every open call ends at once with ChannelLost; nothing waits for an answer that cannot come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dockwright.sandbox.runner.wire import (
+    CANCEL,
+    CHUNK,
+    CREDIT,
+    DATA,
+    DONE,
+    END,
+    ERR,
+    FAIL,
+    LIVE,
+    NUMBER,
+    OPEN,
+    WINDOW,
+    Frames,
+    frame,
+)
+
+Json = Mapping[str, Any]
+
+
+class ChannelLost(ConnectionError):  # noqa: N818 - a state of affairs, as SandboxLost is
+    """The stream ended, or the other end broke the protocol."""
+
+
+class Stream:
+    """One call on the channel. `out` and `err` are bytes that the runner sent, `done` its answer."""
+
+    def __init__(self, channel: Channel, number: int) -> None:
+        self.channel, self.number = channel, number
+        self.out, self.err = bytearray(), bytearray()
+        self.ended = False
+        self.on_live: Callable[[bytes], None] | None = None
+        self.opened: asyncio.Future[None] = channel.loop.create_future()
+        self.done: asyncio.Future[Json] = channel.loop.create_future()
+        self._credit, self._uncredited = WINDOW, 0
+        self._news = asyncio.Event()
+        self._hold = False
+
+    # towards the runner
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes, as the runner's window allows. Raises ChannelLost."""
+        view = memoryview(data)
+        while view:
+            while self._credit <= 0 and not self.done.done():
+                self._news.clear()
+                await self._news.wait()
+            if self.done.done():
+                return
+            piece = view[: min(len(view), CHUNK, self._credit)]
+            self._credit -= len(piece)
+            self.channel.send(frame(DATA, self.number, bytes(piece)))
+            await self.channel.drained()
+            view = view[len(piece) :]
+
+    def send_end(self) -> None:
+        self.channel.send(frame(END, self.number))
+
+    def cancel(self) -> None:
+        if not self.done.done():
+            self.channel.send(frame(CANCEL, self.number))
+
+    # from the runner
+
+    async def receive(self) -> bytes:
+        """The next bytes of a tunnel, b"" at the end. From the first call on, the runner waits for the reader."""
+        self._hold = True
+        while not self.out and not self.ended and not self.done.done():
+            self._news.clear()
+            await self._news.wait()
+        data = bytes(self.out)
+        self.out.clear()
+        if data:
+            self._give_credit(len(data))
+        elif self.done.done() and self.done.exception():
+            self.done.result()
+        return data
+
+    def _give_credit(self, count: int) -> None:
+        self.channel.send(frame(CREDIT, self.number, NUMBER.pack(count)))
+
+    def take(self, kind: int, payload: bytes) -> None:
+        match kind:
+            case _ if kind in (DATA, ERR, LIVE):
+                self._uncredited += len(payload)
+                if kind == LIVE:
+                    if self.on_live:
+                        self.on_live(payload)
+                elif kind == DATA:
+                    self.out += payload
+                else:
+                    self.err += payload
+                if len(self.out) + len(self.err) > self.channel.bound:
+                    raise ValueError("more data than was asked for")
+                if not self._hold and self._uncredited >= WINDOW // 2:
+                    self._give_credit(self._uncredited)
+                    self._uncredited = 0
+            case _ if kind == OPEN:
+                if not self.opened.done():
+                    self.opened.set_result(None)
+            case _ if kind == END:
+                self.ended = True
+            case _ if kind == CREDIT:
+                self._credit += NUMBER.unpack(payload)[0]
+            case _ if kind == DONE:
+                self.finish(json.loads(payload))
+            case _ if kind == FAIL:
+                self.finish(_failure(json.loads(payload)))
+        self._news.set()
+
+    def finish(self, result: Json | Exception) -> None:
+        if self.done.done():
+            return
+        if isinstance(result, Exception):
+            self.done.set_exception(result)
+            self.done.exception()  # seen: a call that nobody waits for any more is no warning
+            if not self.opened.done():
+                self.opened.set_exception(result)
+                self.opened.exception()
+        else:
+            self.done.set_result(result)
+        self._news.set()
+
+
+def _failure(answer: Json) -> Exception:
+    if "unknown" in answer:
+        return KeyError(str(answer["unknown"]))
+    number = int(answer["errno"])
+    return OSError(number, str(answer.get("text") or os.strerror(number)))
+
+
+class Channel(asyncio.Protocol):
+    """An asyncio protocol; a backend connects it to whatever carries the bytes.
+
+    `bound` is the most bytes that one call may bring back. `on_open` is told of streams that the runner opens.
+    """
+
+    def __init__(self, *, bound: int = 1 << 28) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.bound = bound
+        self.hello: asyncio.Future[Json] = self.loop.create_future()
+        self.lost: asyncio.Future[str] = self.loop.create_future()
+        self.on_open: Callable[[Stream, Json], None] | None = None
+        self.diagnostics = bytearray()  # what the runner printed to its stderr: told when it dies
+        self._streams: dict[int, Stream] = {}
+        self._frames = Frames()
+        self._next = 1
+        self._transport: asyncio.Transport | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for kind, number, payload in self._frames.feed(data):
+                self._dispatch(kind, number, payload)
+        except (ValueError, KeyError, TypeError) as error:
+            self.end(f"the runner broke the protocol: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.end(str(exc or "the stream ended"))
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # our side
+
+    def send(self, data: bytes) -> None:
+        if self.lost.done() or self._transport is None:
+            raise ChannelLost(self.lost.result() if self.lost.done() else "not connected")
+        self._transport.write(data)
+
+    async def drained(self) -> None:
+        await self._writable.wait()
+
+    def open(self, call: Json, data: bytes | None = None) -> Stream:
+        """Start a call. `data`, if it fits the window, goes with it in one write."""
+        stream = self._streams[self._next] = Stream(self, self._next)
+        self._next += 2
+        message = frame(OPEN, stream.number, json.dumps(call).encode())
+        if data is not None:
+            message += b"".join(frame(DATA, stream.number, data[at : at + CHUNK]) for at in range(0, len(data), CHUNK))
+            message += frame(END, stream.number)
+        self.send(message)
+        return stream
+
+    async def call(
+        self, call: Json, data: bytes = b"", on_live: Callable[[bytes], None] | None = None
+    ) -> tuple[Json, Stream]:
+        """Send a call with its data and wait for the answer. If the caller is cancelled, so is the call inside."""
+        small = len(data) <= WINDOW
+        stream = self.open(call, data if small else None)
+        stream.on_live = on_live
+        try:
+            if not small:
+                await stream.send(data)
+                stream.send_end()
+            return await asyncio.shield(stream.done), stream
+        except asyncio.CancelledError:
+            stream.cancel()
+            await asyncio.wait([stream.done], timeout=10)
+            raise
+
+    def end(self, reason: str) -> None:
+        """The channel is over: every open call fails now."""
+        if self.lost.done():
+            return
+        if self.diagnostics:
+            reason += "; the runner said: " + self.diagnostics[-2000:].decode("utf-8", "replace").strip()
+        self.lost.set_result(reason)
+        for stream in tuple(self._streams.values()):
+            stream.finish(ChannelLost(reason))
+        self._streams.clear()
+        self._writable.set()
+        if not self.hello.done():
+            self.hello.set_exception(ChannelLost(reason))
+            self.hello.exception()
+        if self._transport:
+            self._transport.close()
+
+    def _dispatch(self, kind: int, number: int, payload: bytes) -> None:
+        if number == 0:
+            if not self.hello.done():
+                self.hello.set_result(json.loads(payload))
+            return
+        stream = self._streams.get(number)
+        if stream is None:
+            if kind != OPEN or number % 2 or self.on_open is None:
+                return
+            stream = self._streams[number] = Stream(self, number)
+            self.on_open(stream, json.loads(payload))
+            return
+        stream.take(kind, payload)
+        if stream.done.done():
+            del self._streams[number]

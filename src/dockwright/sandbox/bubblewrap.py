@@ -1,0 +1,139 @@
+"""A sandbox without an engine: bubblewrap, namespaces only. The runner is PID 1, which no signal from inside kills.
+
+Protects the host's files, processes and network. Does not limit memory, disk or inodes as a whole, and shares the
+kernel with a plain user namespace: `weakness` says so to the user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+from dockwright.errors import SandboxError
+from dockwright.sandbox import HOME, PATH, RUNTIME, WORKSPACE
+from dockwright.sandbox.channel import Channel
+from dockwright.sandbox.runner import BOOT, source
+
+WEAKNESS = (
+    "bubblewrap isolates files, processes and network, but limits memory only per process and does not limit disk "
+    "space; a Docker engine does."
+)
+_UID = 1000
+_ETC = {
+    "passwd": f"root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:{_UID}:{_UID}::{HOME}:/bin/sh\n",
+    "group": f"root:x:0:\nagent:x:{_UID}:\n",
+    "hosts": "127.0.0.1 localhost sandbox\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+
+
+class Bubblewrap:
+    """A root file system of the host's (`root`, "/" for the host's own /usr), read-only, and a workspace of its own."""
+
+    backend = "bubblewrap"
+
+    def __init__(
+        self, root: Path, run: str, *, state: Path | None = None, memory: int = 16 << 30, pids: int = 512
+    ) -> None:
+        self.root, self.id, self.image = root, run, str(root)
+        self._memory, self._pids = memory, pids
+        self._folder = Path(tempfile.mkdtemp(prefix=f"dockwright-{run}-", dir=state))
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start_runner(self) -> Channel:
+        bwrap, runtime = shutil.which("bwrap"), self._runtime()
+        if bwrap is None:
+            raise SandboxError("No bwrap on PATH. Install bubblewrap (apt-get install bubblewrap) or a Docker engine.")
+        workspace = self._folder / "workspace"
+        workspace.mkdir(mode=0o700, exist_ok=True)
+        for name, text in _ETC.items():
+            (self._folder / name).write_text(text)
+        if os.getuid() == 0:
+            self._folder.chmod(0o711)
+            os.chown(workspace, _UID, _UID)
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command(bwrap, runtime, workspace),
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=asyncio.subprocess.PIPE,
+                env={"PATH": PATH},
+                cwd="/",
+                start_new_session=True,
+            )
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        _, channel = await asyncio.get_running_loop().create_connection(Channel, sock=ours)
+        self._listening = asyncio.create_task(self._listen(channel))
+        channel.send(source())
+        return channel
+
+    async def why_lost(self) -> str:
+        if self._process is None:
+            return "It never started."
+        try:
+            code = await asyncio.wait_for(self._process.wait(), 2)
+        except TimeoutError:
+            return "Its process is still there but answers no more."
+        return f"Its process ended with status {code}."
+
+    async def close(self) -> None:
+        if self._process and self._process.returncode is None:
+            self._process.kill()  # --die-with-parent and the PID namespace take everything inside with it
+            await self._process.wait()
+        if self._process:
+            await asyncio.wait([self._listening], timeout=2)
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _listen(self, channel: Channel) -> None:
+        assert self._process is not None  # noqa: S101 - for the type checker
+        assert self._process.stderr is not None  # noqa: S101
+        while data := await self._process.stderr.read(4096):
+            channel.diagnostics += data[: 1 << 16]
+            del channel.diagnostics[: -(1 << 14)]
+
+    def _runtime(self) -> tuple[str, ...]:
+        """The interpreter inside: the relocated one if the root has it, else that of its /usr."""
+        for place in (RUNTIME, "/usr"):
+            if all(os.path.lexists(f"{self.root}{place}/bin/{name}") for name in ("python3", "git", "rg")):
+                return (f"{place}/bin/python3", "-I", "-S", "-c", BOOT)
+        raise SandboxError(
+            f"{self.root} has neither {RUNTIME} nor python3, git and rg under /usr. Install them there "
+            "(apt-get install python3 git ripgrep) or build a root file system: sandbox/build rootfs DIR."
+        )
+
+    def _command(self, bwrap: str, runtime: tuple[str, ...], workspace: Path) -> list[str]:
+        root = str(self.root).rstrip("/")
+        drop = (
+            ["setpriv", f"--reuid={_UID}", f"--regid={_UID}", "--clear-groups", "--no-new-privs"]
+            if os.getuid() == 0
+            else []
+        )
+        limits = ["prlimit", f"--nproc={self._pids}", "--nofile=4096", "--core=0", f"--as={self._memory}"]
+        binds = ["--ro-bind", f"{root}/usr", "/usr"]
+        for name in ("bin", "sbin", "lib", "lib64", "lib32"):
+            if os.path.islink(f"{root}/{name}"):
+                binds += ["--symlink", os.readlink(f"{root}/{name}"), f"/{name}"]
+            elif os.path.isdir(f"{root}/{name}"):
+                binds += ["--ro-bind", f"{root}/{name}", f"/{name}"]
+        for name in ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl", "/etc/postgresql-common", RUNTIME):
+            binds += ["--ro-bind-try", f"{root}{name}", name]
+        return [
+            *drop, *limits, bwrap,
+            "--unshare-user", "--unshare-all", "--disable-userns", "--uid", str(_UID), "--gid", str(_UID),
+            "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv", "--hostname", "sandbox",
+            *binds, "--proc", "/proc", "--dev", "/dev",
+            "--size", str(1 << 28), "--tmpfs", "/dev/shm",  # noqa: S108
+            "--size", str(1 << 30), "--perms", "1777", "--tmpfs", "/tmp",  # noqa: S108
+            "--size", str(1 << 30), "--tmpfs", HOME, "--bind", str(workspace), WORKSPACE,
+            *(word for name in _ETC for word in ("--ro-bind", f"{self._folder}/{name}", f"/etc/{name}")),
+            "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE,
+            "--setenv", "PATH", PATH, "--setenv", "HOME", HOME, "--setenv", "LANG", "C.UTF-8",
+            "--as-pid-1", *runtime,
+        ]  # fmt: skip

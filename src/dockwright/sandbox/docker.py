@@ -1,0 +1,285 @@
+"""A sandbox in a container of a Docker engine (20.10 or later, or what speaks its API), reached over its API only.
+
+Any image will do: the runner's interpreter, git and rg come from a read-only volume filled once from the runtime image.
+The SDK is synchronous and is called in threads; the runner's stream is its hijacked socket, taken over by asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dockwright.errors import ConfigError, SandboxError
+from dockwright.sandbox import HOME, RUNTIME, WORKSPACE
+from dockwright.sandbox.channel import Channel
+from dockwright.sandbox.runner import BOOT, source
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+LABEL = "dockwright.run"
+OWNER = "dockwright.owner"
+_T = TypeVar("_T")
+_API_SECONDS = 60
+# PID 1 of the container: reaps what nobody else does, ends when told to.
+_INIT = """
+import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
+while signal.sigwait({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}) == signal.SIGCHLD:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+"""
+
+
+def connect(seconds: int = _API_SECONDS) -> DockerClient:
+    """The engine that the docker command line would use. Raises SandboxError where none answers."""
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=seconds)
+        client.ping()
+    except (DockerException, OSError) as error:
+        raise SandboxError(
+            f"No Docker engine answered: {_cause(error)}. Start one (systemctl start docker), point DOCKER_HOST at "
+            "one, or choose --sandbox bubblewrap."
+        ) from error
+    return client
+
+
+class Docker:
+    """A container of `image`, with no network, a read-only root, and nothing of the host in it."""
+
+    backend = "docker"
+
+    def __init__(
+        self,
+        image: str,
+        run: str,
+        *,
+        runtime_image: str,
+        memory: int = 4 << 30,
+        cpus: float = 2.0,
+        pids: int = 512,
+        oci_runtime: str | None = None,
+    ) -> None:
+        self.image, self.id = image, run
+        self._runtime_image = runtime_image
+        self._memory, self._cpus, self._pids, self._oci_runtime = memory, cpus, pids, oci_runtime
+        self._client: DockerClient | None = None
+        self._container: Container | None = None
+        self._volume = f"dockwright-{run}-workspace"
+
+    async def start_runner(self) -> Channel:
+        if self._container is None:
+            self._container = await _thread(self._launch)
+        sock = await _thread(self._attach)
+        loop = asyncio.get_running_loop()
+        channel = Channel()
+        await loop.create_connection(lambda: _Demultiplexer(channel), sock=sock)
+        channel.send(source())
+        return channel
+
+    async def why_lost(self) -> str:
+        try:
+            return await _thread(self._state)
+        except SandboxError as error:
+            return str(error)
+
+    async def close(self) -> None:
+        if self._client is None:
+            return
+        client, self._client = self._client, None
+        await _thread(lambda: self._remove(client))
+
+    # in threads
+
+    def _launch(self) -> Container:
+        from docker.types import LogConfig, Mount, Ulimit
+
+        client = self._client = connect()
+        labels = {LABEL: self.id, OWNER: f"{socket.gethostname()}:{os.getpid()}"}
+        runtime = self._runtime_volume(client)
+        if self._oci_runtime and self._oci_runtime not in client.info()["Runtimes"]:
+            raise SandboxError(
+                f"The engine has no runtime called {self._oci_runtime}. Install it in the engine or choose another."
+            )
+        image = self._find(client, self.image)
+        client.volumes.create(self._volume, labels=labels)
+        container = client.containers.create(
+            image,
+            entrypoint=[f"{RUNTIME}/bin/python3", "-I", "-S", "-c", _INIT],
+            command=[],
+            name=f"dockwright-{self.id}",
+            labels=labels,
+            hostname="sandbox",
+            user="0:0",
+            working_dir="/",
+            environment=[],
+            network_mode="none",
+            read_only=True,
+            mounts=[
+                Mount(RUNTIME, runtime, type="volume", read_only=True),
+                Mount(WORKSPACE, self._volume, type="volume"),
+            ],
+            tmpfs={"/tmp": "mode=1777,size=1g,nosuid,nodev,exec", HOME: "mode=0700,size=1g,nosuid,nodev,exec"},  # noqa: S108
+            cap_drop=["ALL"],
+            cap_add=["CHOWN", "SETUID", "SETGID", "KILL"],
+            security_opt=["no-new-privileges"],
+            pids_limit=self._pids,
+            mem_limit=self._memory,
+            memswap_limit=self._memory,
+            nano_cpus=int(self._cpus * 1e9),
+            ulimits=[Ulimit(name="core", soft=0, hard=0), Ulimit(name="nofile", soft=4096, hard=4096)],
+            ipc_mode="private",
+            shm_size=1 << 28,
+            log_config=LogConfig(type="none"),
+            runtime=self._oci_runtime,
+        )
+        self._container = container
+        container.start()
+        return container
+
+    def _find(self, client: DockerClient, name: str) -> str:
+        from docker.errors import ImageNotFound
+
+        try:
+            return str(client.images.get(name).id)
+        except ImageNotFound as error:
+            remedy = (
+                "Build it with: dockwright image"
+                if name.startswith("dockwright/")
+                else f"Pull or build it first: docker pull {name}"
+            )
+            raise ConfigError(f"The engine has no image {name}. {remedy}") from error
+
+    def _runtime_volume(self, client: DockerClient) -> str:
+        """The volume with the runtime, filled by the engine from the image when a container first uses it."""
+        from docker.errors import NotFound
+        from docker.types import Mount
+
+        image = self._find(client, self._runtime_image)
+        name = f"dockwright-runtime-{image.removeprefix('sha256:')[:16]}"
+        try:
+            if client.volumes.get(name).attrs["Labels"].get("dockwright.runtime") == "filled":
+                return name
+        except NotFound:
+            pass
+        client.volumes.create(name, labels={"dockwright.runtime": "filled"})
+        filler = client.containers.create(
+            image, [f"{RUNTIME}/bin/python3"], mounts=[Mount(RUNTIME, name, type="volume")]
+        )
+        filler.remove()
+        return name
+
+    def _attach(self) -> socket.socket:
+        """Start a runner as uid 0 of the container and take over the connection that carries its stdin and stdout."""
+        assert self._client is not None  # noqa: S101 - for the type checker
+        assert self._container is not None  # noqa: S101
+        api = self._client.api
+        made = api.exec_create(
+            self._container.id, [f"{RUNTIME}/bin/python3", "-I", "-S", "-c", BOOT], stdin=True, user="0:0", workdir="/"
+        )
+        stream = api.exec_start(made["Id"], socket=True)
+        sock: Any = getattr(stream, "_sock", stream)
+        if isinstance(sock, ssl.SSLSocket) or not isinstance(sock, socket.socket):
+            raise ConfigError(
+                f"The engine at {api.base_url} is reached over TLS or ssh, which cannot carry the runner's stream yet. "
+                "Forward its socket (ssh -L /tmp/engine.sock:/var/run/docker.sock HOST) and point DOCKER_HOST at it."
+            )
+        taken = sock.dup()
+        stream.close()
+        taken.setblocking(False)
+        return taken
+
+    def _state(self) -> str:
+        if self._container is None:
+            return "The container was never made."
+        self._container.reload()
+        state = self._container.attrs["State"]
+        if state["Running"]:
+            return "The container still runs: the runner in it died."
+        cause = "was killed for memory" if state["OOMKilled"] else f"ended with exit code {state['ExitCode']}"
+        return f"The container {cause}."
+
+    def _remove(self, client: DockerClient) -> None:
+        from docker.errors import NotFound
+
+        try:
+            if self._container is not None:
+                with contextlib.suppress(NotFound):
+                    self._container.remove(force=True, v=True)
+            with contextlib.suppress(NotFound):
+                client.volumes.get(self._volume).remove(force=True)
+        finally:
+            client.close()
+
+
+class _Demultiplexer(asyncio.Protocol):
+    """The engine's framing of stdout and stderr (type u8, three zero bytes, length u32) taken off as bytes come."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._header, self._left, self._kind = bytearray(), 0, 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._channel.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            if self._left == 0:
+                need = 8 - len(self._header)
+                self._header += data[at : at + need]
+                at += need
+                if len(self._header) < 8:
+                    return
+                self._kind, self._left = self._header[0], int.from_bytes(self._header[4:], "big")
+                self._header.clear()
+                continue
+            piece = data[at : at + self._left]
+            at += len(piece)
+            self._left -= len(piece)
+            if self._kind == 1:
+                self._channel.data_received(piece)
+            else:
+                self._channel.diagnostics += piece
+                del self._channel.diagnostics[: -(1 << 14)]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._channel.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._channel.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._channel.resume_writing()
+
+
+def _cause(error: BaseException) -> str:
+    return str(error.__cause__ or error).strip().rstrip(".")
+
+
+async def _thread(work: Callable[[], _T]) -> _T:
+    """Engine calls: in a thread, with a deadline, their errors as ours. A wedged engine does not hold the loop up."""
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        async with asyncio.timeout(_API_SECONDS * 2):
+            return await asyncio.to_thread(work)
+    except APIError as error:
+        raise SandboxError(f"The Docker engine refused: {error.explanation or error}") from error
+    except (DockerException, RequestException, OSError) as error:
+        raise SandboxError(f"The Docker engine failed or went away: {_cause(error)}. Is it running?") from error
+    except TimeoutError as error:
+        raise SandboxError(f"The Docker engine gave no answer within {_API_SECONDS * 2} s. Is it wedged?") from error
