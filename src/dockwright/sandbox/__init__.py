@@ -91,6 +91,10 @@ class Place(Protocol):
     id: str
     image: str
 
+    @property
+    def runtime(self) -> str:
+        """Where our bin/python3, bin/git and bin/rg are inside."""
+
     async def start_runner(self) -> Channel:
         """Start a runner and hand back its channel. Raises SandboxError or SandboxLost."""
 
@@ -111,6 +115,7 @@ class Sandbox:
     network: str = "none"
     env: Mapping[str, str] = field(default_factory=dict)
     shell: str = "sh"
+    runtime: str = RUNTIME  # where bin/python3, bin/git and bin/rg of ours are
 
     async def exec(
         self,
@@ -239,4 +244,4 @@ async def _start(place: Place, env: Mapping[str, str]) -> Sandbox:
     except OSError as error:
         raise SandboxError(f"The runner in {place.backend} {place.id} did not start: {error}") from error
     base = {"PATH": PATH, "HOME": HOME, "USER": "agent", "LOGNAME": "agent", "SHELL": answer["shell"], **ENV}
-    return Sandbox(place, channel, env={**base, **env}, shell=answer["shell"])
+    return Sandbox(place, channel, env={**base, **env}, shell=answer["shell"], runtime=place.runtime)

@@ -36,16 +36,14 @@ class Bubblewrap:
 
     backend = "bubblewrap"
 
-    def __init__(
-        self, root: Path, run: str, *, state: Path | None = None, memory: int = 16 << 30, pids: int = 512
-    ) -> None:
+    def __init__(self, root: Path, run: str, *, memory: int = 16 << 30, pids: int = 512) -> None:
         self.root, self.id, self.image = root, run, str(root)
         self._memory, self._pids = memory, pids
-        self._folder = Path(tempfile.mkdtemp(prefix=f"dockwright-{run}-", dir=state))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"dockwright-{run}-"))
         self._process: asyncio.subprocess.Process | None = None
 
     async def start_runner(self) -> Channel:
-        bwrap, runtime = shutil.which("bwrap"), self._runtime()
+        bwrap, runtime = shutil.which("bwrap"), self.runtime
         if bwrap is None:
             raise SandboxError("No bwrap on PATH. Install bubblewrap (apt-get install bubblewrap) or a Docker engine.")
         workspace = self._folder / "workspace"
@@ -98,17 +96,18 @@ class Bubblewrap:
             channel.diagnostics += data[: 1 << 16]
             del channel.diagnostics[: -(1 << 14)]
 
-    def _runtime(self) -> tuple[str, ...]:
-        """The interpreter inside: the relocated one if the root has it, else that of its /usr."""
+    @property
+    def runtime(self) -> str:
+        """Where python3, git and rg of ours are inside: the relocated ones if the root has them, else its /usr."""
         for place in (RUNTIME, "/usr"):
             if all(os.path.lexists(f"{self.root}{place}/bin/{name}") for name in ("python3", "git", "rg")):
-                return (f"{place}/bin/python3", "-I", "-S", "-c", BOOT)
+                return place
         raise SandboxError(
             f"{self.root} has neither {RUNTIME} nor python3, git and rg under /usr. Install them there "
             "(apt-get install python3 git ripgrep) or build a root file system: sandbox/build rootfs DIR."
         )
 
-    def _command(self, bwrap: str, runtime: tuple[str, ...], workspace: Path) -> list[str]:
+    def _command(self, bwrap: str, runtime: str, workspace: Path) -> list[str]:
         root = str(self.root).rstrip("/")
         drop = (
             ["setpriv", f"--reuid={_UID}", f"--regid={_UID}", "--clear-groups", "--no-new-privs"]
@@ -135,5 +134,5 @@ class Bubblewrap:
             *(word for name in _ETC for word in ("--ro-bind", f"{self._folder}/{name}", f"/etc/{name}")),
             "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE,
             "--setenv", "PATH", PATH, "--setenv", "HOME", HOME, "--setenv", "LANG", "C.UTF-8",
-            "--as-pid-1", *runtime,
+            "--as-pid-1", f"{runtime}/bin/python3", "-I", "-S", "-c", BOOT,
         ]  # fmt: skip

@@ -60,6 +60,7 @@ class Docker:
     """A container of `image`, with no network, a read-only root, and nothing of the host in it."""
 
     backend = "docker"
+    runtime = RUNTIME
 
     def __init__(
         self,
@@ -196,8 +197,7 @@ class Docker:
                 f"The engine at {api.base_url} is reached over TLS or ssh, which cannot carry the runner's stream yet. "
                 "Forward its socket (ssh -L /tmp/engine.sock:/var/run/docker.sock HOST) and point DOCKER_HOST at it."
             )
-        taken = sock.dup()
-        stream.close()
+        taken = socket.socket(fileno=sock.detach())  # nothing was read ahead: the runner speaks when spoken to
         taken.setblocking(False)
         return taken
 

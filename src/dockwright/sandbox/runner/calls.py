@@ -16,7 +16,15 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from dockwright.sandbox.runner.process import LIBC, PR_SET_CHILD_SUBREAPER, Command, World, oom_kills
+from dockwright.sandbox.runner.process import (
+    LIBC,
+    PR_SET_CHILD_SUBREAPER,
+    Command,
+    World,
+    descendants,
+    oom_kills,
+    send_signal,
+)
 from dockwright.sandbox.runner.wire import (
     CANCEL,
     CHUNK,
@@ -187,7 +195,7 @@ class Runner:
             await call.send(ERR, command.err.shown())
         captures = {command.out, command.err}
         return {
-            "exit_code": code, "ended": ended, "seconds": time.monotonic() - began, "cwd": command.cwd(),
+            "exit_code": code, "ended": ended, "seconds": time.monotonic() - began, "cwd": command.cwd,
             "size": sum(c.size for c in captures), "hidden": sum(c.size - len(c.shown()) for c in captures),
             "output_file": command.out.path if command.out.fd >= 0 else None,
             "job": command.id if command.id in self.jobs else None, "oom": oom_kills() > ooms,
@@ -333,13 +341,21 @@ class Runner:
     def reap(self) -> None:
         while True:
             try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
             if command := self.world.children.pop(pid, None):
                 command.reaped()
+                if os.WIFSIGNALED(status):  # somebody killed a supervisor: what it watched has come to us
+                    self.kill_strays()
+
+    def kill_strays(self) -> None:
+        known = {pid for child in self.world.children for pid in (child, *descendants(child))}
+        for pid in descendants(os.getpid()):
+            if pid not in known:
+                send_signal(pid, signal.SIGKILL)
 
     async def end(self) -> None:
         """Nothing outlives the runner."""

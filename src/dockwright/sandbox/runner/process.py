@@ -88,6 +88,7 @@ class Command:
         self.exited: asyncio.Future[int] = world.loop.create_future()
         self.gone: asyncio.Future[None] = world.loop.create_future()
         self.pipes: dict[int, Capture] = {}
+        self.cwd: str | None = None
         out_r, out_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         err_r, err_w = (out_r, out_w) if call["merge"] else os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.cwd_r, cwd_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -134,6 +135,8 @@ class Command:
         data = os.read(self.status_r, 64)
         self.world.loop.remove_reader(self.status_r)
         os.close(self.status_r)
+        self.cwd = self.last_cwd()
+        os.close(self.cwd_r)
         first = data.split(b"\n")[0]
         if first.startswith(b"!"):
             number, where = first[1:].split()
@@ -145,13 +148,12 @@ class Command:
         else:  # the supervisor itself was killed
             self.exited.set_result(128 + signal.SIGKILL)
 
-    def cwd(self) -> str | None:
-        try:
+    def last_cwd(self) -> str | None:
+        with contextlib.suppress(BlockingIOError):
             data = os.read(self.cwd_r, 4097)
-        except OSError:
-            return None
-        lines = data.decode("utf-8", "replace").splitlines()
-        return lines[-1] if lines and len(data) <= 4096 else None
+            if data and len(data) <= 4096:
+                return data.decode("utf-8", "replace").splitlines()[-1]
+        return None
 
     async def kill(self) -> None:
         """Stop, kill and look again until nothing of the tree is left."""
@@ -169,10 +171,9 @@ class Command:
 
     def reaped(self) -> None:
         self.gone.set_result(None)
-        for fd in (self.stdin, self.cwd_r):
-            if fd >= 0:
-                os.close(fd)
-        self.stdin = self.cwd_r = -1
+        if self.stdin >= 0:
+            os.close(self.stdin)
+        self.stdin = -1
 
     def state(self) -> dict[str, Any]:
         """As a background job: what is new since it was last asked."""

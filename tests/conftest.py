@@ -1,0 +1,45 @@
+"""Sandboxes for tests: one of each kind for the whole run, with an empty workspace for each test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from dockwright.sandbox import Place, Sandbox, open_sandbox
+from dockwright.sandbox.bubblewrap import Bubblewrap
+from dockwright.sandbox.docker import Docker
+
+WORKBENCH, RUNTIME = "debian:bookworm-slim", "dockwright/runtime:latest"
+ROOTFS = Path(os.environ.get("DOCKWRIGHT_ROOTFS", "/var/cache/dockwright/rootfs"))
+BACKENDS = [pytest.param("docker", marks=pytest.mark.docker), pytest.param("bubblewrap", marks=pytest.mark.bubblewrap)]
+
+
+def new_place(backend: str, image: str = WORKBENCH) -> Place:
+    """A place that nobody else uses; the caller opens and closes it."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    if backend == "docker":
+        return Docker(image, name, runtime_image=RUNTIME)
+    return Bubblewrap(ROOTFS if ROOTFS.exists() else Path("/"), name)
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+async def shared_sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
+    async with open_sandbox(new_place(request.param)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def sandbox(shared_sandbox: Sandbox) -> Sandbox:
+    """A sandbox of each backend in turn, with nothing in /workspace and no process of the test before."""
+    await shared_sandbox.exec(["find", "/workspace", "-mindepth", "1", "-delete"])
+    return shared_sandbox
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of each backend in turn, for tests that launch and break places of their own."""
+    return str(request.param)

@@ -1,0 +1,71 @@
+"""Any image is a sandbox, unmodified: here one with a static busybox and nothing else, no libc, no git, no Python."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import RUNTIME, new_place
+
+from dockwright.sandbox import Sandbox, open_sandbox
+from dockwright.sandbox.docker import LABEL, Docker, connect
+from dockwright.testing.conformance import CHECKS, Check
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def busybox_image() -> str:
+    binary = Path("/bin/busybox").read_bytes()
+    applets = subprocess.run(["/bin/busybox", "--list"], capture_output=True, check=True, text=True).stdout.split()
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        entry = tarfile.TarInfo("bin/busybox")
+        entry.size, entry.mode = len(binary), 0o755
+        tar.addfile(entry, io.BytesIO(binary))
+        for applet in applets:
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            if applet != "busybox":
+                tar.addfile(link)
+    client = connect()
+    try:
+        client.api.import_image_from_data(archive.getvalue(), repository="dockwright-test/busybox", tag="only")
+    finally:
+        client.close()
+    return "dockwright-test/busybox:only"
+
+
+@pytest.fixture(scope="module")
+async def bare(busybox_image: str) -> AsyncIterator[Sandbox]:
+    async with open_sandbox(Docker(busybox_image, "test-busybox", runtime_image=RUNTIME)) as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+async def test_an_image_with_nothing_but_busybox_conforms(bare: Sandbox, check: Check) -> None:
+    await bare.exec(["sh", "-c", "rm -rf /workspace/* /workspace/.[!.]*"])
+    await check(bare)
+
+
+async def test_our_git_and_rg_work_where_the_image_has_none(bare: Sandbox) -> None:
+    await bare.write("/workspace/a.txt", b"needle\n")
+    found = await bare.exec(["/opt/dockwright/bin/rg", "--no-config", "-l", "needle", "."])
+    made = await bare.exec(["/opt/dockwright/bin/git", "init", "-q", "repo"])
+    assert (found.stdout, made.exit_code, bare.shell) == (b"./a.txt\n", 0, "sh")
+
+
+async def test_nothing_of_a_closed_sandbox_is_left_on_the_engine() -> None:
+    place = new_place("docker")
+    async with open_sandbox(place):
+        pass
+    client = connect()
+    try:
+        mine = {"label": f"{LABEL}={place.id}"}
+        assert (client.containers.list(all=True, filters=mine), client.volumes.list(filters=mine)) == ([], [])
+    finally:
+        client.close()
