@@ -1,0 +1,91 @@
+"""The way out of a sandbox, over the real stream: what is allowed works with ordinary clients, the rest says why."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from tests.conftest import new_place
+
+from dockwright.sandbox import Sandbox, open_sandbox
+from dockwright.sandbox.gateway import Policy, open_gateway
+
+CA = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def package_index() -> str:
+    """The package index that pip would use here."""
+    said = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    if said:
+        return said
+    code = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+INDEX = package_index()
+HOST = urlsplit(INDEX).hostname or ""
+
+
+@pytest.fixture(scope="module")
+async def asked() -> list[tuple[str, int, bool]]:
+    return []
+
+
+@pytest.fixture(scope="module", params=["docker", "bubblewrap"])
+async def guarded(request: pytest.FixtureRequest, asked: list[tuple[str, int, bool]]) -> AsyncIterator[Sandbox]:
+    async with open_sandbox(new_place(request.param)) as sandbox:
+        env = await open_gateway(
+            sandbox, Policy.parse((HOST, "localhost")), lambda host, port, why: asked.append((host, port, why is None)),
+            CA.read_bytes(),
+        )  # fmt: skip
+        yield replace(sandbox, env={**sandbox.env, **env})
+
+
+async def test_an_allowed_host_answers_with_its_certificate_checked(
+    guarded: Sandbox, asked: list[tuple[str, int, bool]]
+) -> None:
+    done = await guarded.exec(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", f"{INDEX.rstrip('/')}/six/"])
+    assert (done.stdout, done.stderr) == (b"200", b"")
+    assert (HOST, 443, True) in asked
+
+
+async def test_another_host_is_denied_with_the_reason_and_told_to_the_host(
+    guarded: Sandbox, asked: list[tuple[str, int, bool]]
+) -> None:
+    plain = await guarded.exec(["curl", "-sS", "http://denied.example/"])
+    tunnel = await guarded.exec(["curl", "-sS", "https://denied.example/"])
+    said = "dockwright: the network policy of this sandbox denies"
+    expected = f"{said} denied.example:80: only localhost, {HOST} may be reached\n"
+    assert plain.stdout.decode() == expected
+    assert b"403" in tunnel.stderr
+    assert {("denied.example", 80, False), ("denied.example", 443, False)} <= set(asked)
+
+
+async def test_this_machine_is_refused_even_by_an_allowed_name(guarded: Sandbox) -> None:
+    done = await guarded.exec(["curl", "-sS", "--noproxy", "", "-x", "http://127.0.0.1:3128", "http://localhost/"])
+    assert "an address of this machine" in done.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    "target", ["http://127.1/", "http://0x7f000001/", "http://2130706433/", "http://a%00b/", "ftp://x/"]
+)
+async def test_odd_spellings_are_refused(guarded: Sandbox, target: str) -> None:
+    request = f"GET {target} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+    code = (
+        "import socket, sys; s = socket.create_connection(('127.0.0.1', 3128)); "
+        "s.sendall(sys.stdin.buffer.read()); print(s.recv(99))"
+    )
+    done = await guarded.exec([f"{guarded.runtime}/bin/python3", "-I", "-S", "-c", code], stdin=request, timeout=30)
+    assert done.stdout.startswith((b"b'HTTP/1.1 403", b"b'HTTP/1.1 400"))
+
+
+async def test_without_a_gateway_nothing_listens(sandbox: Sandbox) -> None:
+    done = await sandbox.exec(["curl", "-sS", "-x", "http://127.0.0.1:3128", "http://denied.example/"])
+    assert done.exit_code == 7
