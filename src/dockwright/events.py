@@ -207,6 +207,15 @@ class CheckFinished(_Event):
     seconds: float
 
 
+class NetworkAsked(_Event):
+    """Something in the sandbox asked for a host; `denied` is the reason where the policy said no."""
+
+    type: Literal["network.asked"] = "network.asked"
+    host: str
+    port: int
+    denied: str | None = None
+
+
 class Delivered(_Event):
     """`branch` is None where the user's repository could not take it; `patch` is a path on the host."""
 
@@ -238,7 +247,7 @@ class RunFinished(_Event):
 Event = (
     RunStarted | SandboxStarted | SessionStarted | Prompted | TurnStarted | ModelRetried | TextDelta | AnswerStarted
     | Answered | ToolStarted | ToolOutput | ToolFinished | CheckpointMade | Restored | Reported | CheckFinished
-    | Delivered | Noted | RunFinished
+    | NetworkAsked | Delivered | Noted | RunFinished
 )  # fmt: skip
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

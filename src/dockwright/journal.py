@@ -34,28 +34,43 @@ class Journal:
         _sync_folder(path.parent)
 
     async def append(self, event: Event) -> None:
-        """Write the event; model answers and tool results are synced to disk before this returns."""
-        if event.durable:
+        """Write the event, sync it to disk if it is a model answer or a tool result, then tell the sinks."""
+        self._write(event)
+        if isinstance(event, _SYNCED):
             try:
-                _write_all(self._fd, to_line(event))
-                if isinstance(event, _SYNCED):
-                    await asyncio.to_thread(os.fsync, self._fd)
+                await asyncio.to_thread(os.fsync, self._fd)
             except OSError as error:
-                raise JournalError(
-                    f"Writing the journal {self.path} failed: {error.strerror}. Free space there; "
-                    "what was written so far is kept and the run can be resumed."
-                ) from error
-        self.show(event)
+                raise self._failure(error) from error
+        self._tell(event)
 
     def show(self, event: Event) -> None:
-        """Tell the sinks without writing: for live events."""
+        """For events that nobody waits for: live ones, which only the sinks see, and notes from callbacks."""
+        self._write(event)
+        self._tell(event)
+
+    def _write(self, event: Event) -> None:
+        if not event.durable:
+            return
+        try:
+            _write_all(self._fd, to_line(event))
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _tell(self, event: Event) -> None:
         for sink in self.sinks:
             sink(event)
+
+    def _failure(self, error: OSError) -> JournalError:
+        return JournalError(
+            f"Writing the journal {self.path} failed: {error.strerror}. Free space there; what was written so far is kept."
+        )
 
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._fd)
 
 
@@ -66,7 +81,9 @@ def read(path: Path) -> Iterator[Event]:
         try:
             yield from_line(line)
         except ValueError as error:
-            raise JournalError(f"{path} line {number} is not an event of this version of dockwright: {error}") from error
+            raise JournalError(
+                f"{path} line {number} is not an event of this version of dockwright: {error}"
+            ) from error
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -65,7 +65,7 @@ async def test_nothing_of_a_closed_sandbox_is_left_on_the_engine() -> None:
         pass
     client = connect()
     try:
-        mine = {"label": f"{LABEL}={place.id}"}
+        mine: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={place.id}"}
         assert (client.containers.list(all=True, filters=mine), client.volumes.list(filters=mine)) == ([], [])
     finally:
         client.close()
