@@ -30,7 +30,7 @@ cd $lib/python3.11
 rm -rf __pycache__ test idlelib tkinter turtledemo ensurepip lib2to3 distutils pydoc_data config-3.11-* turtle.py \
   sitecustomize.py EXTERNALLY-MANAGED lib-dynload/nis.* lib-dynload/_tkinter.* lib-dynload/_dbm.*
 find . -name __pycache__ -prune -exec rm -r {} +
-# Checked by hash at build time, never at run time: no time stamp can make it stale on a read-only volume.
+# Taken as it is at run time: no time stamp can make it stale on a read-only volume.
 python3.11 -I -m compileall -q -j 0 --invalidation-mode unchecked-hash .
 
 # All that the above links to, the character sets git may meet in .gitattributes, and the one locale.
@@ -41,7 +41,7 @@ rm -f $lib/gconv/gconv-modules.cache
 cp -a /usr/lib/locale/C.utf8 $tree/
 printf 'passwd: files\ngroup: files\nhosts: files dns\n' > $tree/ns
 
-for program in $tree/bin/*; do
+for program in "$tree"/bin/*; do
   patchelf --set-interpreter "$own_loader" "$program"
   patchelf --force-rpath --set-rpath $lib "$program"
 done
@@ -50,8 +50,11 @@ done
 # tree, or into a name that cannot exist where the file is not wanted.
 repath() { # FILE FROM TO
   to=$3
-  while [ ${#to} -lt ${#2} ]; do to=$(echo "$to" | sed 's#/\([^/]*\)$#//\1#'); done
-  [ ${#to} -eq ${#2} ] && grep -qaF "$2" "$1" || { echo "runtime.sh: cannot turn $2 into $3 in $1" >&2; exit 1; }
+  while [ ${#to} -lt ${#2} ]; do to=${to%/*}//${to##*/}; done
+  if [ ${#to} -ne ${#2} ] || ! grep -qaF "$2" "$1"; then
+    echo "runtime.sh: cannot turn $2 into $3 in $1" >&2
+    exit 1
+  fi
   LC_ALL=C sed -i "s#$2#$to#g" "$1"
 }
 repath "$own_loader" /etc/ld.so.preload /proc/self/preload
