@@ -6,15 +6,24 @@ OSError of the sandbox pass) for what the model should read as a failed call; an
 
 from __future__ import annotations
 
+import errno
+import os
+import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import getdoc
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol, cast
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic_core import ErrorDetails
 
+from dockwright.errors import ToolError
 from dockwright.events import JsonObject
-from dockwright.sandbox import WORKSPACE, Sandbox
+from dockwright.sandbox import HOME, WORKSPACE, Sandbox
+
+
+class Refused(ToolError):
+    """The call was turned down by a rule of ours before it acted; the model sees it marked as such."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +54,12 @@ class SearchBackend(Protocol):
 
 @dataclass
 class ToolContext:
-    """What a call may use. `cwd` is the shell's working directory, the only state of it that lives on between calls.
+    """What the calls of one session share. `cwd` is the shell's working directory, the only state of it that lives on.
 
     `seen` maps the path of each file that the model has read or written to the sha256 of the bytes it saw.
     `rules` are the persona's specifiers by tool name: `Bash(git:*)` is {"Bash": ("git:*",)}; no entry, no restriction.
-    `on_output` takes decoded output of a running command, for live display.
+    `jobs` maps the id of each background job to the command that started it. `on_output` takes decoded output of a
+    running command, for live display.
     """
 
     sandbox: Sandbox
@@ -58,6 +68,24 @@ class ToolContext:
     rules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     search: SearchBackend | None = None
     on_output: Callable[[str], None] | None = None
+    jobs: dict[str, str] = field(default_factory=dict)
+
+    def resolve(self, path: str) -> str:
+        """The absolute path inside the sandbox that the model means: from the cwd, `~` expanded, dots removed."""
+        if path == "~" or path.startswith("~/"):
+            path = HOME + path[1:]
+        return posixpath.normpath(posixpath.join(self.cwd, path))
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("a NUL character cannot be part of it")
+    return value
+
+
+Argument = Annotated[str, AfterValidator(_without_nul)]
+"""Text that becomes a path or an argument of a program."""
+FilePath = Annotated[Argument, Field(description="Path of the file, absolute or from the current directory")]
 
 
 class Tool(BaseModel):
@@ -73,18 +101,94 @@ class Tool(BaseModel):
     def offer(cls) -> JsonObject:
         """The tool as the Messages API takes it: name, description, input_schema."""
         schema = cls.model_json_schema(by_alias=True)
-        _drop_titles(schema)
-        schema.pop("description", None)
-        return {"name": cls.__name__, "description": getdoc(cls) or "", "input_schema": schema}
+        plain = cast(JsonObject, _plain(schema, schema.get("$defs", {})))
+        plain.pop("description", None)
+        return {"name": cls.__name__, "description": getdoc(cls) or "", "input_schema": plain}
 
 
-def _drop_titles(node: JsonValue) -> None:
+def _plain(node: JsonValue, defs: JsonObject) -> JsonValue:
+    """The schema as people write it by hand: no titles, no references, "may be absent" instead of "may be null"."""
     match node:
+        case {"$ref": str(ref)}:
+            return _plain(defs[ref.rpartition("/")[2]], defs)
+        case {"anyOf": [dict(kind), {"type": "null"}], **rest}:
+            return _plain(cast(JsonObject, {**kind, **rest}), defs)
         case dict():
-            if isinstance(node.get("title"), str):
-                del node["title"]
-            for value in node.values():
-                _drop_titles(value)
+            noise = {name for name in ("title", "default") if not isinstance(node.get(name), dict | bool | int)}
+            return {key: _plain(value, defs) for key, value in node.items() if key not in noise | {"$defs"}}
         case list():
-            for value in node:
-                _drop_titles(value)
+            return [_plain(value, defs) for value in node]
+        case _:
+            return node
+
+
+def unknown_tool_text(name: str) -> str:
+    return f"Error: No such tool available: {name}"
+
+
+def validation_error_text(name: str, error: ValidationError) -> str:
+    """What the model reads about bad input: one line for each field."""
+    lines = (_issue(issue) for issue in error.errors(include_url=False, include_context=False))
+    return "\n".join((f"InputValidationError: {name} failed due to the following issue(s):", *lines))
+
+
+def _issue(issue: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in issue["loc"])
+    match issue["type"]:
+        case "missing":
+            return f"The required parameter `{where}` is missing"
+        case "extra_forbidden":
+            return f"An unexpected parameter `{where}` was provided"
+        case kind if expected := _EXPECTED.get(kind):
+            return (
+                f"The parameter `{where}` type is expected as `{expected}` "
+                f"but provided as `{_json_type(issue['input'])}`"
+            )
+        case _:
+            return f"The parameter `{where}` was not accepted: {issue['msg']}"
+
+
+_EXPECTED = {
+    "string_type": "string", "string_unicode": "valid Unicode string",
+    "int_type": "integer", "int_parsing": "integer", "int_from_float": "integer",
+    "float_type": "number", "float_parsing": "number", "bool_type": "boolean", "bool_parsing": "boolean",
+    "list_type": "array", "tuple_type": "array", "model_type": "object", "dict_type": "object",
+}  # fmt: skip
+
+
+def _json_type(value: object) -> str:
+    match value:
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case list() | tuple():
+            return "array"
+        case None:
+            return "null"
+        case _:
+            return "object"
+
+
+def error_result(error: ToolError | OSError | ValidationError) -> ToolResult:
+    """The one way from an exception to what the model reads. Our own refusals are wrapped; failures are plain text."""
+    match error:
+        case ValidationError():
+            text = validation_error_text(error.title, error)
+        case ToolError():
+            text = str(error)
+        case _:
+            text = os_error_text(error)
+    if isinstance(error, ValidationError | Refused):
+        text = f"<tool_use_error>{text}</tool_use_error>"
+    return ToolResult(text, is_error=True)
+
+
+def os_error_text(error: OSError, action: str = "") -> str:
+    """`EACCES: permission denied, read '/x'`: the kind, the kernel's words, then what was tried."""
+    code = errno.errorcode.get(error.errno or 0, type(error).__name__)
+    words = "illegal operation on a directory" if error.errno == errno.EISDIR else os.strerror(error.errno or 0)
+    what = action or (repr(error.filename) if error.filename else "")
+    return f"{code}: {words.lower()}{', ' if what else ''}{what}"
