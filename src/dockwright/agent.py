@@ -76,7 +76,8 @@ def loads(data: bytes, path: Path) -> Agent:
 
 def find(name_or_path: str, folders: Sequence[Path]) -> Agent:
     """A path (with a slash, or ending in .md) is loaded. Anything else is a persona's name, in any case, looked up in
-    the folders in order; a file of that name counts only where no persona has it. Raises ConfigError."""
+    the folders in order; a file of that name counts only where no persona has it. Raises ConfigError, also for a file
+    that is named so and cannot be read: another persona of that name must not take its place unseen."""
     if name_or_path.endswith(".md") or os.sep in name_or_path:
         return load(Path(name_or_path))
     names: list[str] = []
@@ -89,6 +90,9 @@ def find(name_or_path: str, folders: Sequence[Path]) -> Agent:
             raise ConfigError(f"{len(found)} personas are named {name_or_path}: {paths}. Rename one, or pass a path.")
         if found:
             return found[0]
+        for error in errors:
+            if isinstance(error, FileError) and error.problems[0].path.stem.casefold() == name_or_path.casefold():
+                raise error
         names += [agent.name for agent in agents]
         broken += errors
     if os.path.isfile(name_or_path):

@@ -73,6 +73,15 @@ def test_an_unknown_name_is_answered_with_the_names_there_are(tmp_path: Path) ->
     )
 
 
+def test_a_broken_file_of_that_name_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "Scout.md").write_text("---\nname: scout\n---\n")
+    _write(tmp_path / "theirs", "scout.md", "scout")
+    with pytest.raises(ConfigError) as caught:
+        find("scout", (tmp_path / "mine", tmp_path / "theirs"))
+    assert str(caught.value) == f"{tmp_path}/mine/Scout.md:1: {NO_DESCRIPTION}"
+
+
 def test_one_name_twice_in_a_folder_is_refused(tmp_path: Path) -> None:
     _write(tmp_path, "a.md", "scout")
     _write(tmp_path, "b/b.md", "Scout")
