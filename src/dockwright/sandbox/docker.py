@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
+WORKBENCH, RUNTIME_IMAGE = "dockwright/workbench:latest", "dockwright/runtime:latest"
 LABEL = "dockwright.run"
 OWNER = "dockwright.owner"
 _T = TypeVar("_T")
@@ -67,7 +68,7 @@ class Docker:
         image: str,
         run: str,
         *,
-        runtime_image: str,
+        runtime_image: str = RUNTIME_IMAGE,
         memory: int = 4 << 30,
         cpus: float = 2.0,
         pids: int = 512,

@@ -162,13 +162,14 @@ class Runner:
             LIBC.setfsgid(world.gid)
             LIBC.setfsuid(world.uid)
         LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        self.loop.call_soon(world.prepare)
         shell = next((path for path in ("/bin/bash", "/usr/bin/bash") if os.path.exists(path)), "sh")
         return {"pid": os.getpid(), "shell": shell}
 
     async def do_exec(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         self.count += 1
         began, ooms = time.monotonic(), oom_kills()
-        command = Command(self.world, f"{self.count}-{os.getpid()}", args)
+        command = self.world.command(f"{self.count}-{os.getpid()}", args)
         if args["live"]:
             command.live = lambda data: self.live(call, data)
         feeding = self.loop.create_task(self.feed(call, command)) if args["stdin"] else None
@@ -195,7 +196,7 @@ class Runner:
             await call.send(ERR, command.err.shown())
         captures = {command.out, command.err}
         return {
-            "exit_code": code, "ended": ended, "seconds": time.monotonic() - began, "cwd": command.cwd,
+            "exit_code": code, "ended": ended, "seconds": time.monotonic() - began, "cwd": command.cwd or None,
             "size": sum(c.size for c in captures), "hidden": sum(c.size - len(c.shown()) for c in captures),
             "output_file": command.out.path if command.out.fd >= 0 else None,
             "job": command.id if command.id in self.jobs else None, "oom": oom_kills() > ooms,
@@ -208,9 +209,7 @@ class Runner:
                     data = data[await self.loop.run_in_executor(None, os.write, command.stdin, data) :]
                 except OSError:  # it does not read
                     return
-        if command.stdin >= 0:
-            os.close(command.stdin)
-            command.stdin = -1
+        command.close_stdin()
 
     def live(self, call: Call, data: bytes) -> None:
         if call.credit >= len(data):
@@ -219,7 +218,7 @@ class Runner:
 
     async def do_spawn(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         self.count += 1
-        command = Command(self.world, f"{self.count}-{os.getpid()}", args, at_once=True)
+        command = self.world.command(f"{self.count}-{os.getpid()}", args, at_once=True)
         self.jobs[command.id] = command
         await asyncio.wait([command.exited], timeout=0.02)  # long enough for a program that is not there
         if command.exited.done() and command.exited.exception():

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -32,6 +33,18 @@ class World:
     gid: int = 0
     output: str = "/tmp"  # noqa: S108 - told by the host at the start
     children: dict[int, Command] = field(default_factory=dict)
+    spare: Command | None = None
+
+    def command(self, ident: str, call: dict[str, Any], *, at_once: bool = False) -> Command:
+        """Run argv; the next command is made ready while this one runs."""
+        command, self.spare = self.spare or Command(self), None
+        command.order(ident, call, at_once=at_once)
+        command.exited.add_done_callback(lambda _: self.loop.call_later(0.001, self.prepare))
+        return command
+
+    def prepare(self) -> None:
+        if self.spare is None:
+            self.spare = Command(self)
 
 
 class Capture:
@@ -78,34 +91,56 @@ class Capture:
 
 
 class Command:
-    """A program and everything it starts, alive until none of it is left."""
+    """A program and everything it starts, alive until none of it is left.
 
-    def __init__(self, world: World, ident: str, call: dict[str, Any], at_once: bool = False) -> None:
-        self.world, self.id, self.killed, self.polled, self.leftovers = world, ident, False, 0, False
-        self.out = Capture(call["limit"], f"{world.output}/{ident}.log", at_once)
-        self.err = self.out if call["merge"] else Capture(call["limit"], f"{world.output}/{ident}.err")
+    Made ahead of time: supervisor and program are forked and wait. `order` says what to run, which then costs an exec.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world, self.killed, self.polled, self.leftovers = world, False, 0, False
+        self.id, self.cwd = "", ""
+        self.out = self.err = Capture(0, "")
         self.live: Callable[[bytes], None] | None = None
         self.exited: asyncio.Future[int] = world.loop.create_future()
         self.gone: asyncio.Future[None] = world.loop.create_future()
         self.pipes: dict[int, Capture] = {}
-        self.cwd: str | None = None
-        out_r, out_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        err_r, err_w = (out_r, out_w) if call["merge"] else os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.cwd_r, cwd_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.status_r, status_w = os.pipe2(os.O_CLOEXEC)
-        in_r, self.stdin = os.pipe2(os.O_CLOEXEC) if call["stdin"] else (os.open("/dev/null", os.O_RDONLY), -1)
-        for fd in (out_w, err_w):
-            os.set_blocking(fd, True)
+        in_r, self.stdin = os.pipe2(os.O_CLOEXEC)
+        self._out_r, out_w = os.pipe2(os.O_CLOEXEC)
+        self._err_r, err_w = os.pipe2(os.O_CLOEXEC)
+        self._cwd_r, cwd_w = os.pipe2(os.O_CLOEXEC)
+        self._status_r, status_w = os.pipe2(os.O_CLOEXEC)
+        order_r, self._order_w = os.pipe2(os.O_CLOEXEC)
+        theirs = (in_r, out_w, err_w, cwd_w, status_w, order_r)
         self.supervisor = os.fork()
         if self.supervisor == 0:
-            supervise(world, call, (in_r, out_w, err_w, cwd_w), status_w)
-        for fd in {in_r, out_w, err_w, cwd_w, status_w}:
+            supervise(world, theirs)
+        for fd in theirs:
             os.close(fd)
-        for fd, capture in {out_r: self.out, err_r: self.err}.items():
-            self.pipes[fd] = capture
-            world.loop.add_reader(fd, self.drain, fd)
-        world.loop.add_reader(self.status_r, self.told)
+        for fd in (self._out_r, self._err_r, self._cwd_r):
+            os.set_blocking(fd, False)
         world.children[self.supervisor] = self
+
+    def order(self, ident: str, call: dict[str, Any], *, at_once: bool = False) -> None:
+        """Run argv. With `at_once`, the file that takes the output is there from the start."""
+        self.id = ident
+        self.out = self.err = Capture(call["limit"], f"{self.world.output}/{ident}.log", at_once)
+        self.pipes[self._out_r] = self.out
+        if call["merge"]:
+            os.close(self._err_r)
+        else:
+            self.pipes[self._err_r] = self.err = Capture(call["limit"], f"{self.world.output}/{ident}.err")
+        for fd in self.pipes:
+            self.world.loop.add_reader(fd, self.drain, fd)
+        self.world.loop.add_reader(self._status_r, self.told)
+        if not call["stdin"]:
+            self.close_stdin()
+        with contextlib.suppress(BrokenPipeError), open(self._order_w, "wb") as pipe:  # broken: killed before it began
+            pipe.write(json.dumps({name: call[name] for name in ("argv", "cwd", "env", "merge", "stdin")}).encode())
+
+    def close_stdin(self) -> None:
+        if self.stdin >= 0:
+            os.close(self.stdin)
+        self.stdin = -1
 
     def drain(self, fd: int) -> bool:
         """Take what the pipe holds; whether there was something."""
@@ -132,11 +167,13 @@ class Command:
 
     def told(self) -> None:
         """The supervisor says "!errno where" when the program did not start, or "code leftovers" when it ended."""
-        data = os.read(self.status_r, 64)
-        self.world.loop.remove_reader(self.status_r)
-        os.close(self.status_r)
-        self.cwd = self.last_cwd()
-        os.close(self.cwd_r)
+        data = os.read(self._status_r, 64)
+        self.world.loop.remove_reader(self._status_r)
+        with contextlib.suppress(BlockingIOError):
+            said = os.read(self._cwd_r, 4097)
+            self.cwd = said.decode("utf-8", "replace").splitlines()[-1] if 0 < len(said) <= 4096 else ""
+        os.close(self._status_r)
+        os.close(self._cwd_r)
         first = data.split(b"\n")[0]
         if first.startswith(b"!"):
             number, where = first[1:].split()
@@ -147,13 +184,6 @@ class Command:
             self.exited.set_result(int(code))
         else:  # the supervisor itself was killed
             self.exited.set_result(128 + signal.SIGKILL)
-
-    def last_cwd(self) -> str | None:
-        with contextlib.suppress(BlockingIOError):
-            data = os.read(self.cwd_r, 4097)
-            if data and len(data) <= 4096:
-                return data.decode("utf-8", "replace").splitlines()[-1]
-        return None
 
     async def kill(self) -> None:
         """Stop, kill and look again until nothing of the tree is left."""
@@ -171,9 +201,7 @@ class Command:
 
     def reaped(self) -> None:
         self.gone.set_result(None)
-        if self.stdin >= 0:
-            os.close(self.stdin)
-        self.stdin = -1
+        self.close_stdin()
 
     def state(self) -> dict[str, Any]:
         """As a background job: what is new since it was last asked."""
@@ -184,22 +212,23 @@ class Command:
         return {"id": self.id, "status": status, "exit_code": code, "output_file": self.out.path}
 
 
-def supervise(world: World, call: dict[str, Any], fds: tuple[int, int, int, int], status: int) -> None:
-    """The supervisor's whole life: start the program, tell how it ended, reap its orphans, never return."""
+def supervise(world: World, fds: tuple[int, ...]) -> None:
+    """The supervisor's whole life: fork the program, tell how it ended, reap its orphans, never return."""
+    *_, status, _ = fds
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        program = os.fork()
-        if program == 0:
-            start(world, call, fds, status)
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        os.closerange(3, status)
-        os.closerange(status + 1, 1 << 20)
+        close_all_but(0, 1, 2, *fds)
+        program = os.fork()
+        if program == 0:
+            become(world, fds)
+        close_all_but(0, 1, 2, status)
         while True:
             pid, code = os.wait()
             if pid == program:
@@ -215,19 +244,28 @@ def supervise(world: World, call: dict[str, Any], fds: tuple[int, int, int, int]
         os._exit(0)
 
 
-def start(world: World, call: dict[str, Any], fds: tuple[int, int, int, int], status: int) -> None:
-    """Become the program: own session, the agent's user, no privileges, four descriptors and nothing else."""
+def become(world: World, fds: tuple[int, ...]) -> None:
+    """Wait for the order, then become it: own session, the agent's user, no privileges, four descriptors, no more."""
+    stdin, out, err, cwd, status, order = fds
     where = "cwd"
     try:
         os.setsid()
-        for wanted, fd in zip((0, 1, 2, 9), fds, strict=True):  # the runner keeps 9 free of anything else
-            os.dup2(fd, wanted)
         if world.uid:
             os.setgroups([])
             os.setresgid(world.gid, world.gid, world.gid)
             os.setresuid(world.uid, world.uid, world.uid)
         LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         os.umask(0o022)
+        with open(order, "rb") as pipe:
+            data = pipe.read()
+        if not data:  # it was never wanted
+            os._exit(0)
+        call = json.loads(data)
+        if call["stdin"]:
+            os.dup2(stdin, 0)
+        for wanted, fd in ((1, out), (2, out if call["merge"] else err), (9, cwd)):  # 9 is nothing else: see main
+            os.dup2(fd, wanted)
+        os.set_inheritable(0, True)
         os.chdir(call["cwd"])
         where = "program"
         os.execvpe(call["argv"][0], call["argv"], call["env"])
@@ -235,6 +273,12 @@ def start(world: World, call: dict[str, Any], fds: tuple[int, int, int, int], st
         os.write(status, f"!{error.errno or errno.EIO} {where}\n".encode())
     finally:
         os._exit(127)
+
+
+def close_all_but(*keep: int) -> None:
+    ends = sorted(keep)
+    for left, right in zip(ends, [*ends[1:], 1 << 20], strict=True):
+        os.closerange(left + 1, right)
 
 
 def descendants(root: int) -> list[int]:

@@ -1,0 +1,119 @@
+"""Where things are on this machine, and what the user configured. The environment is read here and in `cli` only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dockwright.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dockwright.agent import Agent
+    from dockwright.config import Config
+    from dockwright.result import RunResult
+    from dockwright.run import Host
+
+
+def load_config(
+    *, image: str | None = None, backend: str | None = None, net: list[str] | None = None, turns: int | None = None,
+    budget: float | None = None, minutes: float | None = None,
+) -> Config:  # fmt: skip
+    from dockwright.config import Config, ModelSettings
+
+    network: object = None if not net else net[0] if net in (["none"], ["public"]) else tuple(net)
+    flags: Mapping[str, object] = {
+        "sandbox.image": image, "sandbox.backend": backend, "sandbox.network": network,
+        "limits.turns": turns, "limits.money_usd": budget, "limits.seconds": minutes * 60 if minutes else None,
+    }  # fmt: skip
+    config = Config.load(config_folder() / "config.toml", flags)
+    return config.model_copy(update={"model": ModelSettings.from_environment(os.environ, config.model)})
+
+
+def find_agent(name: str) -> Agent:
+    from dockwright.agent import find
+
+    return find(name, agent_folders())
+
+
+def host() -> Host:
+    from dockwright.run import Host
+
+    said = os.environ.get("SSL_CERT_FILE")
+    bundle = Path(said) if said else Path("/etc/ssl/certs/ca-certificates.crt")
+    return Host(root=root_file_system(), ca_file=bundle if bundle.exists() else None)
+
+
+def console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False)
+
+
+def config_folder() -> Path:
+    import platformdirs
+
+    return platformdirs.user_config_path("dockwright")
+
+
+def state_folder() -> Path:
+    import platformdirs
+
+    folder = platformdirs.user_state_path("dockwright")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def runs_folder() -> Path:
+    folder = state_folder() / "runs"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def find_run(name: str) -> Path:
+    """The folder of a run by its id, the beginning of it, or the path of the folder itself."""
+    if (Path(name) / "journal.jsonl").exists():
+        return Path(name).absolute()
+    found = [folder for folder in run_folders() if folder.name.startswith(name)] if name else []
+    match found:
+        case [folder]:
+            return folder
+        case []:
+            raise ConfigError(f"There is no run {name}. `dockwright runs` lists them.")
+        case _:
+            raise ConfigError(f"Several runs begin with {name}: {', '.join(folder.name for folder in found)}.")
+
+
+def run_folders() -> list[Path]:
+    return [path.parent for path in runs_folder().glob("*/journal.jsonl")]
+
+
+def result_of(folder: Path) -> RunResult:
+    from dockwright.journal import read
+    from dockwright.result import RunResult
+
+    return RunResult.from_events(read(folder / "journal.jsonl"))
+
+
+def agent_folders() -> tuple[Path, ...]:
+    from dockwright.agent import folders
+
+    return folders(config_folder())
+
+
+def data_folder(name: str) -> Path:
+    packed = Path(__file__).parents[1] / "data" / name
+    return packed if packed.exists() else Path(__file__).parents[3] / name
+
+
+def root_file_system() -> Path:
+    """The root file system that bubblewrap uses: one that was built, else this machine's own."""
+    import platformdirs
+
+    for folder in (Path("/var/cache/dockwright/rootfs"), platformdirs.user_cache_path("dockwright") / "rootfs"):
+        if folder.is_dir():
+            return folder
+    return Path("/")

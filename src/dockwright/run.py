@@ -1,0 +1,293 @@
+"""One task, from a repository to a delivered branch, a verdict and a report. The only place where concrete parts meet.
+
+Whatever ends the work (a limit, a refusal, an API that is down, Ctrl-C), what was done so far is taken out of the
+sandbox and delivered; only the verdict differs. Success is a positive proof, never a default.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from dockwright import __version__
+from dockwright.agent import Agent, resolve_tools
+from dockwright.config import Config, SandboxSettings
+from dockwright.errors import ConfigError, DockwrightError, LimitReached, ModelError, ModelRefused, SandboxError
+from dockwright.events import (
+    Event,
+    JsonObject,
+    NetworkAsked,
+    Noted,
+    RunFinished,
+    RunStarted,
+    SandboxStarted,
+    Status,
+)  # fmt: skip
+from dockwright.journal import Journal, Sink
+from dockwright.model import Model
+from dockwright.prompt import project_notes, system_blocks
+from dockwright.proof import prove
+from dockwright.report import render_json, render_markdown, report_tool, return_format
+from dockwright.result import RunResult, exit_code_of
+from dockwright.sandbox import WORKSPACE, Place, Sandbox, open_sandbox
+from dockwright.sandbox.bubblewrap import WEAKNESS, Bubblewrap
+from dockwright.sandbox.docker import WORKBENCH, Docker, connect
+from dockwright.sandbox.gateway import Policy, open_gateway
+from dockwright.session import Session
+from dockwright.tools import COMPANIONS, TOOLS
+from dockwright.tools.base import SearchBackend, Tool, ToolContext
+from dockwright.tools.web_search import ApiSearch, DdgsSearch
+from dockwright.workspace import Checkpoint, Workspace, snapshot
+
+NOTES = ("CLAUDE.md", ".claude/CLAUDE.md", "AGENTS.md")
+REMINDER = (
+    "You ended without a report. If the work is finished and tested, call SubmitReport now; otherwise finish it first. "
+    "Work that is not reported counts as unverified."
+)
+_STATUS: tuple[tuple[type[DockwrightError], Status], ...] = (
+    (ConfigError, "config_error"),
+    (LimitReached, "limit"),
+    (ModelRefused, "refused"),
+    (ModelError, "model_error"),
+    (SandboxError, "sandbox_lost"),
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the user asked for. `checks` are commands that must exit 0 in the clean sandbox, each in `check_seconds`."""
+
+    prompt: str
+    repo: Path
+    agent: Agent
+    model: str | None = None
+    checks: tuple[str, ...] = ()
+    check_seconds: float = 600.0
+    deliver: Literal["branch", "patch", "none"] = "branch"
+
+
+@dataclass(frozen=True)
+class Host:
+    """What of the host a run may use: the root file system for bubblewrap, the CA bundle for the sandbox, and where
+    WebSearch looks, if not where the configuration says."""
+
+    root: Path = Path("/")
+    ca_file: Path | None = None
+    search: SearchBackend | None = None
+
+
+@dataclass
+class Work:
+    """A session at work on a copy of a repository."""
+
+    session: Session
+    workspace: Workspace
+    sandbox: Sandbox
+    journal: Journal
+
+
+def new_run_id() -> str:
+    return secrets.token_hex(4)
+
+
+async def run(task: Task, config: Config, host: Host, folder: Path, sinks: Sequence[Sink] = ()) -> RunResult:
+    """Carry a task out in `folder`, which is made and whose name is the run's id. Every end of it is a result with a
+    status of its own, but for bugs, which are raised after the journal knows of them."""
+    await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True)
+    outcome = Outcome()
+    with Journal(folder / "journal.jsonl", (outcome.take, *sinks)) as journal:
+        status: Status = "bug"
+        reason = "an unexpected error; its traceback was printed"
+        try:
+            status, reason = await _carry_out(task, config, host, folder, journal, outcome)
+        except asyncio.CancelledError:
+            status, reason = "interrupted", "stopped by the user"
+        except DockwrightError as error:
+            status, reason = status_of(error), str(error)
+        finally:
+            await journal.append(RunFinished(status=status, exit_code=exit_code_of(status), reason=reason))
+            write_report(folder, outcome.result)
+    return outcome.result
+
+
+class Outcome:
+    """A sink that keeps the result up to date."""
+
+    def __init__(self) -> None:
+        self.result = RunResult()
+
+    def take(self, event: Event) -> None:
+        self.result = self.result.after(event)
+
+
+def status_of(error: DockwrightError) -> Status:
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), "bug")
+
+
+def write_report(folder: Path, result: RunResult) -> None:
+    (folder / "report.md").write_text(render_markdown(result), encoding="utf-8")
+    (folder / "report.json").write_text(render_json(result), encoding="utf-8")
+
+
+async def _carry_out(
+    task: Task, config: Config, host: Host, folder: Path, journal: Journal, outcome: Outcome
+) -> tuple[Status, str]:
+    async with open_work(task, config, host, folder, journal) as work:
+        status, reason = await _converse(work, task, journal, outcome)
+        done = await work.workspace.checkpoint(work.sandbox, task.prompt)
+    changed = await deliver(work.workspace, done, task, folder, journal)
+    if status != "done":
+        return status, reason
+    if not changed:
+        return "unverified", "the agent changed nothing in the workspace"
+    if task.checks:
+        clean = lambda: open_bench(config.sandbox, host, f"{folder.name}-proof", "proof", journal)  # noqa: E731
+        checks = await prove(
+            clean, work.workspace, done.commit, task.checks, timeout=task.check_seconds, journal=journal
+        )
+        if failed := [check.command for check in checks if check.exit_code != 0]:
+            return "checks_failed", f"failed in the clean sandbox: {', '.join(failed)}"
+    if not outcome.result.summary:
+        return "unverified", "the agent handed in no report"
+    return ("verified", "") if task.checks else ("done", "")
+
+
+async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) -> tuple[Status, str]:
+    """The conversation until its end, whatever that is. The work of an interrupted or failed one is kept, too."""
+    try:
+        notes = await _project_notes(work.sandbox)
+        await work.session.ask([*notes, {"type": "text", "text": task.prompt}])
+        if not outcome.result.summary:
+            await work.session.ask([{"type": "text", "text": REMINDER}], source="harness")
+    except (LimitReached, ModelRefused, ModelError) as error:
+        return status_of(error), str(error)
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if current is not None and current.uncancel() > 0:  # asked twice: no time for anything
+            raise
+        journal.show(Noted(text="Interrupted. Keeping the work so far; once more to stop at once."))
+        return "interrupted", "stopped by the user"
+    return "done", ""
+
+
+async def deliver(workspace: Workspace, done: Checkpoint, task: Task, folder: Path, journal: Journal) -> bool:
+    """Hand the work back; whether there was any."""
+    delivered = await workspace.deliver(
+        folder.name, done.commit, task.prompt, model=task.model or task.agent.model, branch=task.deliver == "branch"
+    )
+    if delivered is None:
+        return False
+    await journal.append(delivered)
+    return True
+
+
+@asynccontextmanager
+async def open_work(task: Task, config: Config, host: Host, folder: Path, journal: Journal) -> AsyncIterator[Work]:
+    """A copy of the repository in a sandbox, with a session ready to be asked. The SDK is imported meanwhile."""
+    wanted = resolve_tools(task.agent, tuple(TOOLS))
+    async with Model(config.model, task.model or task.agent.model) as model:
+        warming = asyncio.create_task(model.warm())
+        workspace = await snapshot(task.repo, folder)
+        await journal.append(
+            RunStarted(
+                run=folder.name, version=__version__, task=task.prompt, agent=task.agent.name,
+                agent_sha256=task.agent.sha256, model=model.name, repo=str(task.repo), base=workspace.base,
+                head=workspace.head, carried=workspace.carried, checks=task.checks,
+            )
+        )  # fmt: skip
+        for path in workspace.left_out:
+            journal.show(Noted(level="warning", text=f"Not taken into the sandbox: {path}"))
+        async with open_bench(config.sandbox, host, folder.name, "work", journal) as sandbox:
+            await workspace.enter(sandbox)
+            await warming
+            yield Work(_session(task, config, host, model, wanted, sandbox, journal), workspace, sandbox, journal)
+
+
+def _session(
+    task: Task, config: Config, host: Host, model: Model, wanted: Sequence[str], sandbox: Sandbox, journal: Journal
+) -> Session:
+    names = [name for tool in wanted for name in (tool, *COMPANIONS.get(tool, ()))]
+    report = report_tool(return_format(task.agent.prompt))
+    tools: dict[str, type[Tool]] = {name: TOOLS[name] for name in dict.fromkeys(names)} | {report.__name__: report}
+    system = system_blocks(
+        task.agent.prompt, workspace=WORKSPACE, tools=tuple(tools), network=sandbox.network,
+        image=sandbox.place.image, checks=task.checks, report_tool=report.__name__,
+    )  # fmt: skip
+    context = ToolContext(sandbox=sandbox, rules=task.agent.rules, search=host.search or _search(config, model))
+    turns = min(filter(None, (config.limits.turns, task.agent.max_turns)), default=None)
+    limits = config.limits.model_copy(update={"turns": turns})
+    return Session(model, tools, context, journal, system=system, limits=limits)
+
+
+def _search(config: Config, model: Model) -> SearchBackend | None:
+    match config.search:
+        case "none":
+            return None
+        case "api":
+            return ApiSearch(model.search)
+        case "auto" if config.model.is_anthropic:
+            return ApiSearch(model.search)
+        case _:
+            return DdgsSearch()
+
+
+async def _project_notes(sandbox: Sandbox) -> list[JsonObject]:
+    """CLAUDE.md, or AGENTS.md where there is none, as it is in the workspace."""
+    for name in NOTES:
+        try:
+            text = await sandbox.read(f"{WORKSPACE}/{name}", limit=1 << 17)
+        except OSError:
+            continue
+        return [project_notes({name: text.decode("utf-8", "replace")})]
+    return []
+
+
+@asynccontextmanager
+async def open_bench(
+    settings: SandboxSettings, host: Host, name: str, purpose: Literal["work", "proof"], journal: Journal
+) -> AsyncIterator[Sandbox]:
+    """A sandbox as it was configured, with its way out. Raises SandboxError; nothing falls back to less isolation
+    than was asked for."""
+    began = time.monotonic()
+    policy = Policy.parse((settings.network,) if isinstance(settings.network, str) else settings.network)
+    place = await choose_place(settings, host, name)
+    async with open_sandbox(place) as sandbox:
+        sandbox = replace(sandbox, network=str(policy))
+        if policy.open:
+            ca = await asyncio.to_thread(host.ca_file.read_bytes) if host.ca_file else None
+            asked = lambda host, port, why: journal.show(NetworkAsked(host=host, port=port, denied=why))  # noqa: E731
+            sandbox = replace(sandbox, env={**sandbox.env, **await open_gateway(sandbox, policy, asked, ca)})
+        await journal.append(
+            SandboxStarted(
+                purpose=purpose, backend=place.backend, id=place.id, image=place.image, network=str(policy),
+                seconds=time.monotonic() - began,
+            )
+        )  # fmt: skip
+        if place.backend == "bubblewrap" and purpose == "work":
+            journal.show(Noted(level="warning", text=WEAKNESS))
+        yield sandbox
+
+
+async def choose_place(settings: SandboxSettings, host: Host, name: str) -> Place:
+    """Docker where an engine answers or was asked for, else bubblewrap, unless what was asked for needs an engine."""
+    docker = Docker(
+        settings.image or WORKBENCH, name, memory=settings.memory, cpus=settings.cpus,
+        pids=settings.pids, oci_runtime=settings.oci_runtime,
+    )  # fmt: skip
+    if settings.backend == "docker":
+        return docker
+    if settings.backend == "auto":
+        try:
+            client = await asyncio.to_thread(connect)
+            client.close()
+            return docker
+        except SandboxError:
+            if settings.image or settings.oci_runtime:
+                raise
+    return Bubblewrap(host.root, name, pids=settings.pids)
