@@ -31,7 +31,7 @@ from dockwright.events import (
 )  # fmt: skip
 from dockwright.journal import Journal, Sink
 from dockwright.model import Model
-from dockwright.prompt import project_notes, system_blocks
+from dockwright.prompt import NOTES, project_notes, system_blocks
 from dockwright.proof import prove
 from dockwright.report import render_json, render_markdown, report_tool, return_format
 from dockwright.result import RunResult, exit_code_of
@@ -45,7 +45,6 @@ from dockwright.tools.base import SearchBackend, Tool, ToolContext
 from dockwright.tools.web_search import ApiSearch, DdgsSearch
 from dockwright.workspace import Checkpoint, Workspace, snapshot
 
-NOTES = ("CLAUDE.md", ".claude/CLAUDE.md", "AGENTS.md")
 REMINDER = (
     "You ended without a report. If the work is finished and tested, call SubmitReport now; otherwise finish it first. "
     "Work that is not reported counts as unverified."
@@ -117,13 +116,16 @@ async def run(task: Task, config: Config, host: Host, folder: Path, sinks: Seque
 
 
 class Outcome:
-    """A sink that keeps the result up to date."""
+    """A sink that keeps the result up to date, and the report as it was handed in last."""
 
     def __init__(self) -> None:
         self.result = RunResult()
+        self.report: Reported | None = None
 
     def take(self, event: Event) -> None:
         self.result = self.result.after(event)
+        if isinstance(event, ToolFinished) and not event.is_error and "report" in event.details:
+            self.report = Reported.model_validate(event.details["report"])
 
 
 def status_of(error: DockwrightError) -> Status:
@@ -153,7 +155,7 @@ async def _carry_out(
         )
         if failed := [check.command for check in checks if check.exit_code != 0]:
             return "checks_failed", f"failed in the clean sandbox: {', '.join(failed)}"
-    if not outcome.result.summary:
+    if outcome.report is None:
         return "unverified", "the agent handed in no report"
     return ("verified", "") if task.checks else ("done", "")
 
@@ -163,7 +165,7 @@ async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) 
     try:
         notes = await _project_notes(work.sandbox)
         await work.session.ask([*notes, {"type": "text", "text": task.prompt}])
-        if not outcome.result.summary:
+        if outcome.report is None:
             await work.session.ask([{"type": "text", "text": REMINDER}], source="harness")
     except (LimitReached, ModelRefused, ModelError) as error:
         return status_of(error), str(error)
@@ -173,6 +175,9 @@ async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) 
             raise
         journal.show(Noted(text="Interrupted. Keeping the work so far; once more to stop at once."))
         return "interrupted", "stopped by the user"
+    finally:
+        if outcome.report:
+            journal.show(outcome.report)
     return "done", ""
 
 
