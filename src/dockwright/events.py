@@ -6,10 +6,12 @@ Everything a user sees (terminal, report, cost, history for the next request) is
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 JsonObject = dict[str, JsonValue]
 Status = Literal[
@@ -217,7 +219,9 @@ class NetworkAsked(_Event):
 
 
 class Delivered(_Event):
-    """`branch` is None where the user's repository could not take it; `patch` is a path on the host."""
+    """`branch` is None where the user's repository could not take it; `patch` is a path on the host.
+
+    `left_out` names what stayed in the sandbox and why, `notes` what to know before merging."""
 
     type: Literal["delivered"] = "delivered"
     branch: str | None
@@ -227,6 +231,7 @@ class Delivered(_Event):
     insertions: int
     deletions: int
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Noted(_Event):
@@ -255,9 +260,16 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator=
 
 def to_line(event: Event) -> bytes:
     """One line of ASCII JSON, newline included; lone surrogates survive as escapes."""
-    return event.model_dump_json(ensure_ascii=True).encode("ascii") + b"\n"
+    try:
+        text = event.model_dump_json(ensure_ascii=True)
+    except PydanticSerializationError:  # a lone surrogate, which pydantic neither writes nor reads
+        text = json.dumps(event.model_dump(mode="json"))
+    return text.encode("ascii") + b"\n"
 
 
 def from_line(line: bytes) -> Event:
-    """Raises ValueError (pydantic's ValidationError) where the line is not an event."""
-    return _ADAPTER.validate_json(line)
+    """Raises ValueError (pydantic's ValidationError or json's JSONDecodeError) where the line is not an event."""
+    try:
+        return _ADAPTER.validate_json(line)
+    except ValidationError:
+        return _ADAPTER.validate_python(json.loads(line))
