@@ -158,7 +158,8 @@ def ended() -> Iterator[Event]:
         files=6,
         insertions=231,
         deletions=4,
-        left_out=("shop.db",),
+        left_out=("shop.db: larger than 100 MB", *(f"logs/{number}.pipe: a FIFO" for number in range(6))),
+        notes=("HEAD of the repository moved since the run began.",),
     )
     yield RunFinished(status="checks_failed", exit_code=3, reason="ruff check . ended with exit code 1")
 
@@ -323,7 +324,7 @@ def test_a_host_is_named_once_however_often_it_is_asked_for() -> None:
     assert screen([denied, allowed, denied, allowed], verbose=True) == f"{named}network   pypi.example.org:443\n"
 
 
-LABELS = ("run", "task", "sandbox", "agent", "turn 1", "retry", "network", "warning", "told", "report", "proof")
+LABELS = ("run", "task", "sandbox", "agent", "turn 1", "retry", "network", "note", "warning", "told", "report", "proof")
 ENDS = ("result", "because", "branch", "patch", "left out", "spent", "next")
 HOSTILE = st.one_of(
     st.text(st.characters(), max_size=60),
@@ -366,7 +367,9 @@ def hostile_run(evil: str) -> Iterator[Event]:
     yield SandboxStarted(purpose="proof", backend="docker", id="dw", image=evil, network="none", seconds=0.5)
     yield CheckFinished(command=evil, exit_code=None, output=evil, seconds=1)
     yield CheckFinished(command=evil, exit_code=0, output=evil, seconds=1)
-    yield Delivered(branch=evil or "b", commit=evil, patch=evil, files=1, insertions=0, deletions=0, left_out=(evil,))
+    yield Delivered(
+        branch=evil or "b", commit=evil, patch=evil, files=1, insertions=0, deletions=0, left_out=(evil,), notes=(evil,)
+    )
     yield RunFinished(status="limit", exit_code=5, reason=f"{evil}.")
 
 

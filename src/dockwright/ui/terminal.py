@@ -46,7 +46,7 @@ from dockwright.ui.status import StatusLine
 from dockwright.ui.visible import visible
 from dockwright.ui.words import amount, count, duration, money, status_style, status_words
 
-_NAMED = 5  # files named before the rest is only counted
+_NAMED = 5  # things named before the rest is only counted
 _LEVEL_LABELS = {"info": "note", "warning": "warning", "error": "error"}
 _LEVEL_STYLES = {"info": "", "warning": "yellow", "error": "red"}
 
@@ -153,7 +153,7 @@ class TerminalSink:
 
     def _run_started(self, event: RunStarted) -> None:
         base = f"base {event.base[:7]}" if event.base else "no commit to start from"
-        carried = [f"{count(len(event.carried), 'uncommitted file')} carried in: {_files(event.carried)}"]
+        carried = [f"{count(len(event.carried), 'uncommitted file')} carried in: {_named(event.carried, ', ')}"]
         self._page.facts("run", *_bold(event.run), event.repo, base, *(carried if event.carried else ()))
         self._page.facts("task", *([_first_line(event.task)] if event.task else ()))
         self._status.show("starting the sandbox", self._result)
@@ -214,7 +214,9 @@ class TerminalSink:
         elif delivered:
             page.facts("branch", "nothing was changed")
         if result.left_out:
-            page.facts("left out", Text(f"{count(len(result.left_out), 'file')}: {_files(result.left_out)}", "yellow"))
+            page.facts("left out", Text(_named(result.left_out, "\n"), "yellow"))
+        for note in delivered.notes if delivered else ():
+            page.facts("note", Text(note, "yellow"))
         page.facts("spent", money(result.cost), count(result.turns, "turn"), duration(result.seconds), *_tokens(result))
         if result.run:
             commands = ("diff", "apply", "report") if delivered and delivered.files else ("show", "report")
@@ -261,6 +263,6 @@ def _bold(text: str) -> Iterable[Text]:
     return [Text(text, "bold")] if text else []
 
 
-def _files(names: tuple[str, ...]) -> str:
+def _named(names: tuple[str, ...], separator: str) -> str:
     more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return separator.join([*names[:_NAMED], *([f"and {more} more"] if more > 0 else [])])
