@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import getdoc
@@ -77,13 +78,21 @@ class ToolContext:
         return posixpath.normpath(posixpath.join(self.cwd, path))
 
 
+def _unicode(value: str) -> str:
+    if re.search("[\ud800-\udfff]", value):
+        raise ValueError("it holds half of a surrogate pair, which is no character")
+    return value
+
+
 def _without_nul(value: str) -> str:
     if "\0" in value:
         raise ValueError("a NUL character cannot be part of it")
     return value
 
 
-Argument = Annotated[str, AfterValidator(_without_nul)]
+Text = Annotated[str, AfterValidator(_unicode)]
+"""A string as it is in every input: JSON can say what Unicode cannot."""
+Argument = Annotated[Text, AfterValidator(_without_nul)]
 """Text that becomes a path or an argument of a program."""
 FilePath = Annotated[Argument, Field(description="Path of the file, absolute or from the current directory")]
 
@@ -145,11 +154,11 @@ def _issue(issue: ErrorDetails) -> str:
                 f"but provided as `{_json_type(issue['input'])}`"
             )
         case _:
-            return f"The parameter `{where}` was not accepted: {issue['msg']}"
+            return f"The parameter `{where}` was not accepted: {issue['msg'].removeprefix('Value error, ')}"
 
 
 _EXPECTED = {
-    "string_type": "string", "string_unicode": "valid Unicode string",
+    "string_type": "string",
     "int_type": "integer", "int_parsing": "integer", "int_from_float": "integer",
     "float_type": "number", "float_parsing": "number", "bool_type": "boolean", "bool_parsing": "boolean",
     "list_type": "array", "tuple_type": "array", "model_type": "object", "dict_type": "object",

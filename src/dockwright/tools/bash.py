@@ -15,7 +15,7 @@ from pydantic import Field
 from dockwright.errors import ToolError
 from dockwright.sandbox import WORKSPACE, ExecResult, Job
 from dockwright.tools import rules
-from dockwright.tools.base import Argument, Tool, ToolContext, ToolResult
+from dockwright.tools.base import Argument, Text, Tool, ToolContext, ToolResult
 from dockwright.tools.output import COMMAND_LIMIT, ERROR_LIMIT, decoded, head_and_tail, persisted, quoted, tidied
 
 DEFAULT_MS, MOST_MS = 120_000, 600_000
@@ -38,7 +38,7 @@ class Bash(Tool):
     timeout: float | None = Field(
         None, allow_inf_nan=False, description="Milliseconds until it is killed: 120000 by default, at most 600000"
     )
-    description: str = Field("", description="What the command does, in a few words")
+    description: Text = Field("", description="What the command does, in a few words")
     run_in_background: bool = Field(False, description="Start it and return at once")
 
     async def run(self, ctx: ToolContext) -> ToolResult:
@@ -144,7 +144,7 @@ def _notes(ctx: ToolContext, result: ExecResult) -> str:
 def _is_answer(command: str) -> bool:
     """Whether exit code 1 can only have come from a command that says "no" with it, or from cd."""
     try:
-        commands = rules.parts(command)
+        commands = rules.parts(command, redirections=True)
     except ValueError:
         return False
     chain: list[str] = []
@@ -159,7 +159,7 @@ def _is_answer(command: str) -> bool:
 class BashOutput(Tool):
     """Show what a background command has printed since it was last asked, and whether it still runs."""
 
-    bash_id: str = Field(description="The ID that Bash gave")
+    bash_id: Text = Field(description="The ID that Bash gave")
     filter: Argument | None = Field(None, description="Regular expression: show only the lines that match")
 
     async def run(self, ctx: ToolContext) -> ToolResult:
@@ -197,7 +197,7 @@ def _status(job: Job) -> str:
 class KillShell(Tool):
     """Stop a background command and everything it started."""
 
-    shell_id: str = Field(description="The ID that Bash gave")
+    shell_id: Text = Field(description="The ID that Bash gave")
 
     async def run(self, ctx: ToolContext) -> ToolResult:
         try:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from dockwright.tools.base import FilePath, Refused, Tool, ToolContext, ToolResult
+from dockwright.tools.base import FilePath, Refused, Text, Tool, ToolContext, ToolResult
 from dockwright.tools.diff import unified
 from dockwright.tools.output import quoted, size_text
 from dockwright.tools.text_file import CURRENT, LARGEST, TextFile, digest, missing_text, stat_to_change
@@ -21,8 +21,8 @@ MODIFIED = "(note: the file had been modified on disk since you last read it)"
 MATCHES = 1_000_000
 
 
-Old = Annotated[str, Field(description="The text to replace, exactly as the file has it, without line numbers")]
-New = Annotated[str, Field(description="The text to put in its place")]
+Old = Annotated[Text, Field(description="The text to replace, exactly as the file has it, without line numbers")]
+New = Annotated[Text, Field(description="The text to put in its place")]
 All = Annotated[bool, Field(description="Replace every occurrence, not the only one")]
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue
 from dockwright.errors import ToolError
 from dockwright.sandbox import OUTPUT
 from dockwright.tools.base import Argument, Tool, ToolContext, ToolResult
-from dockwright.tools.output import SEARCH_LIMIT, decoded, persisted
+from dockwright.tools.output import SEARCH_LIMIT, decoded, persisted, size_text
 from dockwright.tools.ripgrep import paths_by_time, ripgrep
 from dockwright.tools.text_file import digest
 
@@ -108,12 +108,17 @@ class Grep(Tool):
             *args,
         ]
         result = await ripgrep(ctx, args, cwd=ctx.cwd)
-        if result.hidden:  # the head of it all is wanted, so this time in order and by one thread
+        output = result.stdout
+        if result.hidden:  # its head is wanted, so this time in order, by one thread
             result = await ripgrep(ctx, ["--sort=path", *args], cwd=ctx.cwd)
             output = result.stdout[: len(result.stdout) // 2]
-            lines = _in_order(decoded(output).split("\n")[:-1])
-        else:
-            lines = _in_order(decoded(result.stdout).split("\n")[:-1])
+        lines = decoded(output).split("\n")[:-1]
+        lines = lines if one_file else _in_order(lines)
+        if result.hidden and not (self.head_limit and self.offset + self.head_limit <= len(lines)):
+            raise ToolError(
+                f"Too many lines match ({size_text(result.size)}). Narrow the pattern, the path or the glob, "
+                "give a smaller head_limit and offset, or ask for a count."
+            )
         page = self._slice(lines)
         details: dict[str, JsonValue] = {"lines": len(lines)}
         if not page:

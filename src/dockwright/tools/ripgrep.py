@@ -14,7 +14,7 @@ from dockwright.tools.base import ToolContext
 from dockwright.tools.output import decoded, quoted, tidied
 
 SECONDS = 60.0
-KEPT = 16 << 20  # bytes of matches that one search may hand over
+KEPT = 8 << 20  # bytes of matches that one search may hand over
 
 _BY_TIME = """
 import os, subprocess, sys
@@ -44,6 +44,8 @@ async def paths_by_time(
     order = [str(int(newest_first)), str(skip), str(count)]
     python = [f"{ctx.sandbox.runtime}/bin/python3", "-I", "-S", "-c", _BY_TIME, *order, _rg(ctx), *_ALWAYS, "--null"]
     result = _searched(await ctx.sandbox.exec([*python, *args], cwd=cwd, timeout=SECONDS, limit=KEPT))
+    if result.hidden:
+        raise ToolError("Too many files match. Narrow the path, the glob or the pattern, or give a head_limit.")
     total, *paths = decoded(result.stdout).split("\0")
     return int(total[:9] or 0) if total.isdecimal() else 0, [path.removeprefix("./") for path in paths if path]
 

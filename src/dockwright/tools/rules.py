@@ -16,6 +16,7 @@ _TOKEN = re.compile(
     r"""
       (?P<quoted>  '[^']*' | "(?:[^"\\$`]|\\.|\$\w+)*" | \\. )
     | (?P<harmless> (?<!\S)\d*>&\d(?![^\s;&|]) | (?<!\S)(?:\d*|&)>>?[ ]*/dev/null(?![^\s;&|]) )
+    | (?P<redirection> &?(?:>>?|<(?!<))(?!\() )
     | (?P<between> &&? | \|[|&]? | ; | \n )
     | (?P<variable> \$\w+ )
     | (?P<plain> [^'"\\$`()<>#;&|\n] | (?<=[^\s;&|])\# )
@@ -24,12 +25,12 @@ _TOKEN = re.compile(
 )
 
 
-def parts(command: str) -> list[tuple[str, str]]:
+def parts(command: str, *, redirections: bool = False) -> list[tuple[str, str]]:
     """Each plain command with the operator that follows it. Raises ValueError at the first thing that is none."""
     found, text, at = [], "", 0
     while at < len(command):
         token = _TOKEN.match(command, at)
-        if not token:
+        if not token or (token["redirection"] and not redirections):
             raise ValueError(quoted(command[at : at + 20], 20))
         if token["between"]:
             found.append((text.strip(), token["between"]))
@@ -58,18 +59,17 @@ def check(command: str, rules: Sequence[str]) -> None:
 
 def _matches(text: str, rule: str) -> bool:
     """`x:*` and a trailing ` *`: x itself or x with arguments. `*` elsewhere: anything. No `*`: exactly that."""
-    prefix = rule.removesuffix(":*") if rule.endswith(":*") else rule.removesuffix(" *")
-    if prefix != rule and "*" not in prefix:
-        return text == prefix or text.startswith((prefix + " ", prefix + "\t"))
-    first, *rest = (prefix + " *" if prefix != rule else rule).split("*")
+    stem = rule.removesuffix(":*") if rule.endswith(":*") else rule.removesuffix(" *")
+    text = text.replace("\t", " ")
+    return _like(text, stem) or (stem != rule and _like(text, f"{stem} *"))
+
+
+def _like(text: str, pattern: str) -> bool:
+    """Stars only, and in linear time: no command is so long or so odd that this takes a while."""
+    first, *rest = pattern.split("*")
     if not rest:
-        return text == rule
-    if not text.startswith(first):
-        return False
-    at = len(first)
+        return text == pattern
+    at = len(first) if text.startswith(first) else -1
     for piece in rest[:-1]:
-        at = text.find(piece, at)
-        if at < 0:
-            return False
-        at += len(piece)
-    return text.endswith(rest[-1]) and len(text) - len(rest[-1]) >= at
+        at = text.find(piece, at) + len(piece) if at >= 0 and piece in text[at:] else -1
+    return at >= 0 and text.endswith(rest[-1]) and len(text) - len(rest[-1]) >= at

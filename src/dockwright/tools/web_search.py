@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter
 
 from dockwright.errors import ToolError
-from dockwright.tools.base import SearchHit, Tool, ToolContext, ToolResult
+from dockwright.tools.base import SearchHit, Text, Tool, ToolContext, ToolResult
 from dockwright.tools.output import quoted
 
 HITS, TITLE, URL, TEXT = 10, 200, 2000, 500  # how many results, and how much of each
@@ -36,7 +36,7 @@ def _domain(value: str) -> str:
     return name
 
 
-Domain = Annotated[str, AfterValidator(_domain)]
+Domain = Annotated[Text, AfterValidator(_domain)]
 
 
 class WebSearch(Tool):
@@ -46,7 +46,7 @@ class WebSearch(Tool):
 
     read_only: ClassVar[bool] = True
 
-    query: Annotated[str, AfterValidator(_query)] = Field(min_length=2, max_length=400, description="What to look for")
+    query: Annotated[Text, AfterValidator(_query)] = Field(min_length=2, max_length=400, description="What to look for")
     allowed_domains: tuple[Domain, ...] = Field((), description="Only results from these domains")
     blocked_domains: tuple[Domain, ...] = Field((), description="No results from these domains")
 
@@ -73,7 +73,7 @@ def _may_show(url: str, allowed: Sequence[str], blocked: Sequence[str]) -> bool:
         host = (parsed.hostname or "").rstrip(".")
     except ValueError:
         return False
-    if parsed.scheme not in ("http", "https") or not host:
+    if parsed.scheme not in ("http", "https") or not host or len(url) > URL:
         return False
 
     def within(domains: Sequence[str]) -> bool:

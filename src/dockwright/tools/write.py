@@ -6,7 +6,7 @@ import codecs
 
 from pydantic import Field
 
-from dockwright.tools.base import FilePath, Refused, Tool, ToolContext, ToolResult
+from dockwright.tools.base import FilePath, Refused, Text, Tool, ToolContext, ToolResult
 from dockwright.tools.diff import unified
 from dockwright.tools.text_file import CURRENT, LARGEST, TextFile, digest, stat_to_change
 
@@ -16,7 +16,7 @@ class Write(Tool):
     a file that exists."""
 
     file_path: FilePath
-    content: str = Field(description="The whole content of the file")
+    content: Text = Field(description="The whole content of the file")
 
     async def run(self, ctx: ToolContext) -> ToolResult:
         path = ctx.resolve(self.file_path)
