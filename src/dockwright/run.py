@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,14 +20,7 @@ from dockwright.agent import Agent, resolve_tools
 from dockwright.config import Config, SandboxSettings
 from dockwright.errors import ConfigError, DockwrightError, LimitReached, ModelError, ModelRefused, SandboxError
 from dockwright.events import (
-    Event,
-    JsonObject,
-    NetworkAsked,
-    Noted,
-    RunFinished,
-    RunStarted,
-    SandboxStarted,
-    Status,
+    Event, JsonObject, NetworkAsked, Noted, Reported, RunFinished, RunStarted, SandboxStarted, Status, ToolFinished,
 )  # fmt: skip
 from dockwright.journal import Journal, Sink
 from dockwright.model import Model
@@ -58,9 +51,14 @@ _STATUS: tuple[tuple[type[DockwrightError], Status], ...] = (
 )
 
 
+def new_run_id() -> str:
+    return secrets.token_hex(4)
+
+
 @dataclass(frozen=True)
 class Task:
-    """What the user asked for. `checks` are commands that must exit 0 in the clean sandbox, each in `check_seconds`."""
+    """What the user asked for. `checks` are commands that must exit 0 in the clean sandbox, each in `check_seconds`.
+    `run` is the id of the attempt: branch and sandbox are named after it, so no two runs may share one."""
 
     prompt: str
     repo: Path
@@ -69,6 +67,7 @@ class Task:
     checks: tuple[str, ...] = ()
     check_seconds: float = 600.0
     deliver: Literal["branch", "patch", "none"] = "branch"
+    run: str = field(default_factory=new_run_id)
 
 
 @dataclass(frozen=True)
@@ -91,13 +90,9 @@ class Work:
     journal: Journal
 
 
-def new_run_id() -> str:
-    return secrets.token_hex(4)
-
-
 async def run(task: Task, config: Config, host: Host, folder: Path, sinks: Sequence[Sink] = ()) -> RunResult:
-    """Carry a task out in `folder`, which is made and whose name is the run's id. Every end of it is a result with a
-    status of its own, but for bugs, which are raised after the journal knows of them."""
+    """Carry a task out in `folder`, which is made. Every end of it is a result with a status of its own, but for
+    bugs, which are raised after the journal knows of them."""
     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True)
     outcome = Outcome()
     with Journal(folder / "journal.jsonl", (outcome.take, *sinks)) as journal:
@@ -143,13 +138,13 @@ async def _carry_out(
     async with open_work(task, config, host, folder, journal) as work:
         status, reason = await _converse(work, task, journal, outcome)
         done = await work.workspace.checkpoint(work.sandbox, task.prompt)
-    changed = await deliver(work.workspace, done, task, folder, journal)
+    changed = await deliver(work.workspace, done, task, journal)
     if status != "done":
         return status, reason
     if not changed:
         return "unverified", "the agent changed nothing in the workspace"
     if task.checks:
-        clean = lambda: open_bench(config.sandbox, host, f"{folder.name}-proof", "proof", journal)  # noqa: E731
+        clean = lambda: open_bench(config.sandbox, host, f"{task.run}-proof", "proof", journal)  # noqa: E731
         checks = await prove(
             clean, work.workspace, done.commit, task.checks, timeout=task.check_seconds, journal=journal
         )
@@ -181,10 +176,10 @@ async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) 
     return "done", ""
 
 
-async def deliver(workspace: Workspace, done: Checkpoint, task: Task, folder: Path, journal: Journal) -> bool:
+async def deliver(workspace: Workspace, done: Checkpoint, task: Task, journal: Journal) -> bool:
     """Hand the work back; whether there was any."""
     delivered = await workspace.deliver(
-        folder.name, done.commit, task.prompt, model=task.model or task.agent.model, branch=task.deliver == "branch"
+        task.run, done.commit, task.prompt, model=task.model or task.agent.model, branch=task.deliver == "branch"
     )
     if delivered is None:
         return False
@@ -201,14 +196,14 @@ async def open_work(task: Task, config: Config, host: Host, folder: Path, journa
         workspace = await snapshot(task.repo, folder)
         await journal.append(
             RunStarted(
-                run=folder.name, version=__version__, task=task.prompt, agent=task.agent.name,
+                run=task.run, version=__version__, task=task.prompt, agent=task.agent.name,
                 agent_sha256=task.agent.sha256, model=model.name, repo=str(task.repo), base=workspace.base,
                 head=workspace.head, carried=workspace.carried, checks=task.checks,
             )
         )  # fmt: skip
         for path in workspace.left_out:
             journal.show(Noted(level="warning", text=f"Not taken into the sandbox: {path}"))
-        async with open_bench(config.sandbox, host, folder.name, "work", journal) as sandbox:
+        async with open_bench(config.sandbox, host, task.run, "work", journal) as sandbox:
             await workspace.enter(sandbox)
             await warming
             yield Work(_session(task, config, host, model, wanted, sandbox, journal), workspace, sandbox, journal)

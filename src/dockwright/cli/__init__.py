@@ -118,7 +118,7 @@ def run(
 ) -> None:
     """Do one task on one repository and hand back a branch that was proven in a clean sandbox."""
     from dockwright import run as running
-    from dockwright.run import Task, new_run_id
+    from dockwright.run import Task
 
     prompt = sys.stdin.read() if task == "-" else task
     if not prompt.strip():
@@ -130,7 +130,7 @@ def run(
     )  # fmt: skip
     sinks, close = _sinks(output, verbose)
     try:
-        result = _async(running.run(order, config, host(), runs_folder() / new_run_id(), sinks))
+        result = _async(running.run(order, config, host(), runs_folder() / order.run, sinks))
     finally:
         close()
     if output is Output.JSON:
@@ -152,12 +152,12 @@ def chat(
 ) -> None:
     """Work with the persona at the desk: ask, look at the diff, undo, apply."""
     from dockwright import chat as chatting
-    from dockwright.run import Task, new_run_id
+    from dockwright.run import Task
 
     config = load_config(image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=None)
     order = Task(prompt="chat", repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model)
     folders = chatting.Folders(
-        run=runs_folder() / new_run_id(), history=state_folder() / "history", agents=agent_folders()
+        run=runs_folder() / order.run, history=state_folder() / "history", agents=agent_folders()
     )
     sys.exit(_async(chatting.chat(order, config, host(), folders, console(), verbose=verbose)))
 
@@ -180,11 +180,12 @@ def batch(
 ) -> None:
     """Do a list of tasks, several at once. Finished tasks are not done again when it is started anew."""
     from dockwright import batch as batching
+    from dockwright.tasks import Defaults, read_tasks
 
     config = load_config(image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=minutes)
-    defaults = batching.Defaults(repo=repo, agent=agent, model=model, checks=tuple(check or ()))
-    listed = batching.read_tasks(tasks, defaults, find_agent)
-    sys.exit(_async(batching.batch(listed, config, host(), out.absolute(), jobs, console())))
+    defaults = Defaults(repo.expanduser().absolute(), find_agent(agent), model, tuple(check or ()))
+    listed = read_tasks(tasks, defaults, find_agent)
+    sys.exit(_async(batching.batch(listed, config, host(), out.expanduser().absolute(), jobs, console())))
 
 
 @app.command(name="runs")
@@ -239,8 +240,9 @@ def apply(
     from dockwright.workspace import apply as apply_run
 
     folder = find_run(run)
-    target = repo.absolute() if repo else Path(result_of(folder).repo)
-    changed = _async(apply_run(target, folder, folder.name))
+    result = result_of(folder)
+    target = repo.absolute() if repo else Path(result.repo)
+    changed = _async(apply_run(target, folder, result.run))
     console().print(f"{len(changed)} files changed in {target}; nothing is staged.", markup=False, highlight=False)
 
 
