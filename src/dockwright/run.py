@@ -158,7 +158,7 @@ async def _carry_out(
 async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) -> tuple[Status, str]:
     """The conversation until its end, whatever that is. The work of an interrupted or failed one is kept, too."""
     try:
-        notes = await _project_notes(work.sandbox)
+        notes = await project_notes_of(work.sandbox)
         await work.session.ask([*notes, {"type": "text", "text": task.prompt}])
         if outcome.report is None:
             await work.session.ask([{"type": "text", "text": REMINDER}], source="harness")
@@ -237,7 +237,7 @@ def _search(config: Config, model: Model) -> SearchBackend | None:
             return DdgsSearch()
 
 
-async def _project_notes(sandbox: Sandbox) -> list[JsonObject]:
+async def project_notes_of(sandbox: Sandbox) -> list[JsonObject]:
     """CLAUDE.md, or AGENTS.md where there is none, as it is in the workspace."""
     for name in NOTES:
         try:

@@ -217,7 +217,7 @@ class TerminalSink:
             page.facts("left out", Text(_named(result.left_out, "\n"), "yellow"))
         for note in delivered.notes if delivered else ():
             page.facts("note", Text(note, "yellow"))
-        page.facts("spent", money(result.cost), count(result.turns, "turn"), duration(result.seconds), *_tokens(result))
+        page.facts("spent", *spent(result))
         if result.run:
             commands = ("diff", "apply", "report") if delivered and delivered.files else ("show", "report")
             page.facts("next", *(Text(f"dockwright {command} {result.run}", "cyan") for command in commands))
@@ -241,7 +241,9 @@ def print_diff(console: Console, patch: str) -> None:
         console.print(Text(visible(line), "bold" if heading else diff_style(line)), soft_wrap=True, highlight=False)
 
 
-def _tokens(result: RunResult) -> Iterable[str]:
+def spent(result: RunResult) -> Iterable[str]:
+    """Money, turns, time and tokens so far."""
+    yield from (money(result.cost), count(result.turns, "turn"), duration(result.seconds))
     usage = result.usage
     read = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
     if read:
