@@ -1,0 +1,365 @@
+"""One assistant message at a time from the Messages API: streamed, retried, cached, priced.
+
+The only module that knows the `anthropic` package, which takes long to import and so is imported when first needed, in
+a thread. The SDK's own retries are off: it misses the failures inside a stream, and retries live in one place. Once a
+tool call was handed out, a broken stream is not tried again; what came so far is the answer, stopped by "cut".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import ssl
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from itertools import count
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from dockwright.config import ANTHROPIC_URL, ModelSettings
+from dockwright.errors import ConfigError, ModelError, ToolError
+from dockwright.events import JsonObject, Usage
+from dockwright.incoming import Incoming, OnBlock, OnDelta
+
+if TYPE_CHECKING:
+    from anthropic import APIStatusError, AsyncAnthropic, AsyncAnthropicBedrock, AsyncAnthropicVertex
+
+    Client = AsyncAnthropic | AsyncAnthropicBedrock | AsyncAnthropicVertex
+
+OnRetry = Callable[[int, str, float], Awaitable[None]]
+_LONGEST_WAIT = 60.0
+_LONGEST_BACKOFF = 32.0
+_STATUS = {  # of error types, for errors that come inside a stream whose status was 200
+    "invalid_request_error": 400, "exceed_context_size_error": 400, "authentication_error": 401, "billing_error": 402,
+    "permission_error": 403, "not_found_error": 404, "request_too_large": 413, "rate_limit_error": 429,
+    "overloaded_error": 529,
+}  # fmt: skip
+_TOO_LONG = re.compile(r"too long|too large|context|exceed", re.IGNORECASE)
+_NO_ADAPTIVE = re.compile(r"claude-(?:[123]\b|instant|(?:opus|sonnet|haiku)-4(?:-[0-5]\b|-20|$))")  # as of 2026-11
+_PRICED_BY = {"anthropic": "anthropic", "bedrock": "aws", "vertex": "google"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One assistant message. `stop_reason` is the API's, or "cut". `stop_details` say why a model refused. `cost` is in
+    US dollars, None where the price is unknown. `seconds` includes failed attempts."""
+
+    id: str
+    model: str
+    content: tuple[JsonObject, ...]
+    stop_reason: str
+    stop_details: JsonObject
+    usage: Usage
+    cost: float | None
+    seconds: float
+
+
+class _AttemptError(Exception):
+    """An attempt failed in a way that may pass. `wait` is how long the server asks to wait, in seconds."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class Model:
+    """A model behind an API. One may serve any number of sessions at once."""
+
+    def __init__(self, settings: ModelSettings, name: str | None = None) -> None:
+        """`name` is what a persona or a flag asks for; without it, or with "inherit", it is the configured model."""
+        self.name = settings.model_id(name)
+        self._settings = settings
+        self._connecting: asyncio.Task[Client] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connecting is not None:
+            with suppress(ConfigError):  # whoever asked for an answer was told
+                await (await self._connecting).close()
+
+    async def warm(self) -> None:
+        """Load what takes long to load, in a thread, so that it can be done while something else starts."""
+        await self._client()
+
+    async def answer(
+        self,
+        *,
+        system: Sequence[JsonObject],
+        tools: Sequence[JsonObject],
+        messages: Sequence[JsonObject],
+        on_delta: OnDelta = lambda kind, text: None,
+        on_block: OnBlock = lambda block: None,
+        on_retry: OnRetry | None = None,
+    ) -> Answer:
+        """The model's next message. `on_delta` gets text as it comes, `on_block` each complete block in its order,
+        `on_retry` the attempt, the reason and the seconds until the next one, which starts the message anew.
+        Raises ModelError where trying again cannot help or did not."""
+        began = time.monotonic()
+        request = self._request(system, tools, messages)
+        used_ids = _tool_use_ids(messages)
+        for attempt in count(1):
+            incoming = Incoming(on_delta, on_block, used_ids)
+            try:
+                async with aclosing(self._events(request)) as events:
+                    async for event in events:
+                        incoming.take(event)
+                if not incoming.complete:
+                    raise _AttemptError("the stream ended before the message did")
+                break
+            except (_AttemptError, ModelError) as failure:
+                if incoming.complete:
+                    break
+                if incoming.has_call:
+                    incoming.stop_reason = "cut"
+                    break
+                if isinstance(failure, ModelError):
+                    raise
+                if attempt == self._settings.attempts:
+                    raise ModelError(
+                        f"The model API at {self._where} failed {attempt} times, at last: {failure}. "
+                        "What was done so far is kept; try again later."
+                    ) from failure
+                delay = max(failure.wait, self._backoff(attempt))
+                if on_retry is not None:
+                    await on_retry(attempt, str(failure), delay)
+                await asyncio.sleep(delay)
+        return Answer(
+            id=incoming.id,
+            model=incoming.model or self.name,
+            content=tuple(incoming.blocks),
+            stop_reason=str(incoming.stop_reason),
+            stop_details=incoming.stop_details,
+            usage=incoming.usage,
+            cost=self.price(incoming.usage, incoming.model),
+            seconds=time.monotonic() - began,
+        )
+
+    async def search(
+        self, query: str, allowed_domains: Sequence[str] = (), blocked_domains: Sequence[str] = ()
+    ) -> tuple[dict[str, str], ...]:
+        """What the API's own web search finds, as title and url. Raises ToolError where it cannot."""
+        tool: JsonObject = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
+        if allowed_domains:
+            tool["allowed_domains"] = list(allowed_domains)
+        if blocked_domains:
+            tool["blocked_domains"] = list(blocked_domains)
+        ask: JsonObject = {"type": "text", "text": f"Perform a web search for the query: {query}"}
+        try:
+            answer = await self.answer(system=(), tools=(tool,), messages=({"role": "user", "content": [ask]},))
+        except ModelError as error:
+            raise ToolError(f"Web search is unavailable: {error}") from error
+        found: Any = [block.get("content") for block in answer.content if block["type"] == "web_search_tool_result"]
+        failed = [content.get("error_code") for content in found if isinstance(content, dict)]
+        if failed or not found:
+            raise ToolError(
+                f"Web search is unavailable: the model API did not search ({failed or answer.stop_reason})."
+            )
+        return tuple({"title": hit["title"], "url": hit["url"]} for content in found for hit in content)
+
+    def price(self, usage: Usage, model: str = "") -> float | None:
+        """US dollars for the usage; `model` is the name that the server gave, where it has a price."""
+        by = _PRICED_BY[self._settings.provider]
+        given = price(model, usage, by) if model else None
+        return given if given is not None else price(self.name, usage, by)
+
+    async def _client(self) -> Client:
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(asyncio.to_thread(_connect, self._settings))
+        return await asyncio.shield(self._connecting)
+
+    def _request(
+        self, system: Sequence[JsonObject], tools: Sequence[JsonObject], messages: Sequence[JsonObject]
+    ) -> dict[str, Any]:
+        settings = self._settings
+        ours = settings.is_anthropic and not _NO_ADAPTIVE.search(self.name)
+        if settings.caching:
+            system, messages = _mark(system), _mark_messages(messages)
+        request: dict[str, Any] = {"model": self.name, "max_tokens": settings.max_tokens, "messages": messages}
+        if system:
+            request["system"] = system
+        if tools:
+            request["tools"] = tools
+        if ours if settings.thinking is None else settings.thinking:
+            request["thinking"] = {"type": "adaptive", "display": "summarized"}
+            if settings.effort is not None:
+                request["output_config"] = {"effort": settings.effort}
+        return request
+
+    def _backoff(self, attempt: int) -> float:
+        longest = min(self._settings.backoff_seconds * 2.0 ** min(attempt - 1, 10), _LONGEST_BACKOFF)
+        return longest * random.uniform(0.75, 1.0)  # noqa: S311 - spreads retries, nothing secret
+
+    async def _events(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The events of one attempt. Raises _AttemptError where another may help, otherwise ModelError."""
+        client = await self._client()
+        import anthropic
+        import httpx2
+
+        create: Any = client.messages.create
+        try:
+            async with await create(**request, stream=True) as stream:
+                try:
+                    async for event in stream:
+                        yield event.to_dict(warnings=False)
+                except ValueError as error:
+                    raise _AttemptError(f"the stream was not readable: {error}") from error
+        except anthropic.APIStatusError as error:
+            raise self._judged(error) from error
+        except (anthropic.APITimeoutError, httpx2.TimeoutException) as error:
+            raise _AttemptError(f"the server was silent for {self._settings.stall_seconds:g} s") from error
+        except (anthropic.APIError, httpx2.HTTPError) as error:
+            raise _AttemptError(f"the connection broke: {error.__cause__ or error}") from error
+
+    def _judged(self, error: APIStatusError) -> Exception:
+        kind = str(error.type or "")
+        status = error.status_code if error.status_code >= 300 else _STATUS.get(kind, 500)
+        said = f"{status} {error.api_message or kind or _first_line(error.message)}"
+        again = error.response.headers.get("x-should-retry", "")
+        if again != "false" and (status in (408, 409, 429) or status >= 500):
+            return _AttemptError(said, min(_retry_after(error.response.headers.get("retry-after", "")), _LONGEST_WAIT))
+        return ModelError(f"The model API at {self._where} answered {said}. {self._advice(status, said)}")
+
+    @property
+    def _where(self) -> str:
+        return self._settings.base_url or (
+            ANTHROPIC_URL if self._settings.provider == "anthropic" else self._settings.provider
+        )
+
+    def _advice(self, status: int, said: str) -> str:
+        key = f"Set {self._settings.api_key_env} (or ANTHROPIC_AUTH_TOKEN)"
+        match status:
+            case 401:
+                return f"{key} to a key that is valid there."
+            case 403:
+                return f"{key} to a key that may use {self.name}, or choose another model with --model."
+            case 402:
+                return "Check the balance and the spending limit of the account."
+            case 404:
+                return f"Check the model name {self.name} and the base URL; --model sets another model."
+            case 413:
+                return _SHORTEN
+            case 400 if _TOO_LONG.search(said):
+                return _SHORTEN
+            case 400:
+                return "If it names a setting such as thinking or effort, turn that off under [model] in the settings."
+            case _ if status < 400:
+                return (
+                    "Redirects are not followed, since the key would travel along; set the final address as base URL."
+                )
+        return "Trying again would not help."
+
+
+_SHORTEN = "The conversation no longer fits. Split the task, or start a new session on what was done so far."
+
+
+def price(model: str, usage: Usage, provider: str = "anthropic") -> float | None:
+    """US dollars, by the list of genai-prices, or None where it does not know the model. Never zero by ignorance."""
+    from genai_prices import Usage as Priced
+    from genai_prices import calc_price
+
+    read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    tokens = Priced(
+        input_tokens=usage.input_tokens + read + written,  # this list counts cached tokens as input, the API does not
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+    )
+    try:
+        return float(calc_price(tokens, model, provider_id=provider).total_price)
+    except LookupError:
+        return None
+
+
+def _connect(settings: ModelSettings) -> Client:
+    """The SDK's client, given everything, so that it looks for nothing: no key, URL, proxy or certificate of the
+    environment. The clouds' own credentials are the exception, they come from the clouds' own chain."""
+    import anthropic
+    import genai_prices  # noqa: F401 - so that the first price does not have to wait for it
+    import httpx2
+
+    timeout = anthropic.Timeout(settings.stall_seconds, connect=10.0)
+    trust = True if settings.ca_file is None else ssl.create_default_context(cafile=settings.ca_file)
+    options: dict[str, Any] = {
+        "base_url": settings.base_url,
+        "max_retries": 0,
+        "timeout": timeout,
+        "default_headers": dict(settings.headers),
+        "open_telemetry": {"propagation": False, "traces": False},
+        "http_client": httpx2.AsyncClient(
+            proxy=settings.proxy, trust_env=False, verify=trust, timeout=timeout, follow_redirects=False
+        ),
+    }
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    try:
+        match settings.provider:
+            case "bedrock":
+                return anthropic.AsyncAnthropicBedrock(api_key=key, aws_region=settings.region, **options)
+            case "vertex":
+                options |= {"region": settings.region} if settings.region else {}
+                options |= {"project_id": settings.project} if settings.project else {}
+                return anthropic.AsyncAnthropicVertex(**options)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"{settings.provider} cannot be used: {error}. Install dockwright[{settings.provider}], and set the region."
+        ) from error
+    options["base_url"] = settings.base_url or ANTHROPIC_URL
+    if key is not None and not settings.is_anthropic:  # some servers read only this one
+        options["default_headers"] = {"x-api-key": key, **settings.headers}
+    token = settings.auth_token.get_secret_value() if settings.auth_token and key is None else None
+    if key is None and token is None:
+        if settings.is_anthropic:
+            raise ConfigError(
+                f"There is no key for the model API. Set {settings.api_key_env} (or ANTHROPIC_AUTH_TOKEN), or name "
+                "another server with ANTHROPIC_BASE_URL."
+            )
+        token = "none"  # noqa: S105 - servers without keys; the SDK insists on one
+    return anthropic.AsyncAnthropic(api_key=key, auth_token=token, **options)
+
+
+def _mark(blocks: Sequence[JsonObject]) -> list[JsonObject]:
+    if not blocks:
+        return []
+    last: JsonObject = {**blocks[-1], "cache_control": {"type": "ephemeral"}}
+    return [*blocks[:-1], last]
+
+
+def _mark_messages(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """Cache up to the newest user message, and up to the one before it: that is where the last request put its mark,
+    and looking back from the new one alone misses it when the turn had more than 20 blocks."""
+    marked = list(messages)
+    users = [index for index, message in enumerate(marked) if message["role"] == "user"]
+    for index in users[-2:]:
+        content: Any = marked[index]["content"]
+        cached: Any = _mark(content)
+        marked[index] = {**marked[index], "content": cached}
+    return marked
+
+
+def _tool_use_ids(messages: Sequence[JsonObject]) -> set[str]:
+    contents: Any = [message["content"] for message in messages]
+    return {block["id"] for content in contents for block in content if block["type"] == "tool_use"}
+
+
+def _retry_after(value: str) -> float:
+    """Seconds, from a number or a date; 0 where it is neither."""
+    try:
+        return max(float(value), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n", 1)[0][:200]
