@@ -1,0 +1,154 @@
+"""The tool calls of one answer: started while it still comes in, run in stages, each journalled before it acts.
+
+Read-only calls run side by side; any other call waits for all before it and holds up all after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from pydantic import ValidationError
+
+from dockwright.errors import ToolError
+from dockwright.events import (
+    Answered,
+    AnswerStarted,
+    Event,
+    JsonObject,
+    ModelRetried,
+    ToolFinished,
+    ToolOutput,
+    ToolStarted,
+)
+from dockwright.incoming import UNPARSED, encodable
+from dockwright.journal import Journal
+from dockwright.model import Answer
+from dockwright.tools.base import Refused, Tool, ToolContext, ToolResult, error_result, unknown_tool_text
+
+_SHOWN = 80
+
+
+@dataclass
+class _Call:
+    id: str
+    name: str
+    input: JsonObject
+    began: float | None = None
+    finished: bool = False
+
+
+class Calls:
+    """`take` is told of each complete block, `end` of the whole answer. The tasks of the group are the calls."""
+
+    def __init__(self, turn: int, tools: Mapping[str, type[Tool]], context: ToolContext, journal: Journal) -> None:
+        self._turn, self._tools, self._context, self._journal = turn, tools, context, journal
+        self._blocks: list[JsonObject] = []
+        self._calls: list[_Call] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._barrier: tuple[asyncio.Task[None], ...] = ()
+        self._known = False  # whether the journal has the answer, or the beginning of it
+        self._making_known = asyncio.Lock()
+
+    def take(self, block: JsonObject, group: asyncio.TaskGroup) -> None:
+        self._blocks.append(block)
+        if block["type"] != "tool_use":
+            return
+        call = _Call(str(block["id"]), str(block["name"]), cast(JsonObject, block["input"]))
+        self._calls.append(call)
+        tool = self._tools.get(call.name)
+        if tool is None or tool.read_only:
+            self._tasks.append(group.create_task(self._run(call, self._barrier)))
+        else:
+            task = group.create_task(self._run(call, tuple(self._tasks)))
+            self._tasks.append(task)
+            self._barrier = (task,)
+
+    async def start_over(self, attempt: int, reason: str, delay: float) -> None:
+        """The message will be sent anew: its blocks so far, none of them a call, do not count."""
+        self._blocks.clear()
+        await append(self._journal, ModelRetried(turn=self._turn, attempt=attempt, reason=reason, delay=delay))
+
+    async def end(self, answer: Answer) -> Answered:
+        answered = Answered(
+            turn=self._turn,
+            id=answer.id,
+            model=answer.model,
+            content=answer.content,
+            stop_reason=answer.stop_reason,
+            usage=answer.usage,
+            cost=answer.cost,
+            seconds=answer.seconds,
+        )
+        async with self._making_known:
+            await append(self._journal, answered)
+            self._known = True
+        return answered
+
+    async def interrupt(self, why: str) -> None:
+        """Give the calls that had started and were stopped their results."""
+        for call in self._calls:
+            if call.began is not None and not call.finished:
+                await self._finish(call, ToolResult(why, is_error=True))
+
+    async def _run(self, call: _Call, after: tuple[asyncio.Task[None], ...]) -> None:
+        if after:
+            await asyncio.wait(after)
+        async with self._making_known:
+            if not self._known:
+                await append(self._journal, AnswerStarted(turn=self._turn, content=tuple(self._blocks)))
+                self._known = True
+        call.began = time.monotonic()
+        await append(self._journal, ToolStarted(turn=self._turn, id=call.id, name=call.name, input=call.input))
+        try:
+            result = await self._act(call)
+        except (ToolError, OSError) as error:
+            result = error_result(error)
+        await self._finish(call, result)
+
+    async def _act(self, call: _Call) -> ToolResult:
+        if UNPARSED in call.input:
+            sent = str(call.input[UNPARSED])
+            raise Refused(
+                f"InputValidationError: {call.name} was called with input that is not a JSON object, or was cut off by "
+                f"the limit on output tokens. Nothing was run. You sent (first {_SHOWN} characters): {sent[:_SHOWN]}"
+            )
+        tool = self._tools.get(call.name)
+        if tool is None:
+            raise Refused(unknown_tool_text(call.name))
+        try:
+            wanted = tool.model_validate(call.input)
+        except ValidationError as error:
+            return error_result(error)
+        show = lambda text: self._journal.show(ToolOutput(id=call.id, text=text))  # noqa: E731
+        self._context.on_output = None if tool.read_only else show  # what is not read-only runs alone
+        return await wanted.run(self._context)
+
+    async def _finish(self, call: _Call, result: ToolResult) -> None:
+        call.finished = True
+        content = result.text if result.is_error or not result.blocks else result.blocks
+        await append(
+            self._journal,
+            ToolFinished(
+                turn=self._turn,
+                id=call.id,
+                name=call.name,
+                content=encodable(content),
+                is_error=result.is_error,
+                details=dict(result.details),
+                seconds=time.monotonic() - (call.began or time.monotonic()),
+            ),
+        )
+
+
+async def append(journal: Journal, event: Event) -> None:
+    """Append, also when cancelled meanwhile: what is on disk must be known to everybody."""
+    writing = asyncio.create_task(journal.append(event))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await writing
+        raise

@@ -1,0 +1,118 @@
+"""The conversation as a fold over events: what the next request sends, and what was spent.
+
+A session adds the events as they happen; `messages` folds those of a journal. Both give the same, so a session can
+stop at any event. Whatever is missing after a crash or an interrupt, every tool_use gets exactly one tool_result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import JsonValue
+
+from dockwright.events import (
+    Answered,
+    AnswerStarted,
+    Event,
+    JsonObject,
+    Prompted,
+    Restored,
+    SessionStarted,
+    ToolFinished,
+    ToolStarted,
+    TurnStarted,
+)
+
+UNFINISHED = "Interrupted before it finished. What it had done by then stands."
+NOT_STARTED = "Not run: the turn was interrupted before."
+
+
+def messages(events: Iterable[Event]) -> list[JsonObject]:
+    """The messages of the next request after these events, as the Messages API takes them."""
+    history = History()
+    for event in events:
+        history.add(event)
+    return history.messages()
+
+
+class History:
+    """`turn` is that of the last request. `cost` is in US dollars, of the answers whose price is known."""
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.cost = 0.0
+        self.started: SessionStarted | None = None
+        self._items: list[Prompted | AnswerStarted | Answered] = []
+        self._calls: dict[str, ToolStarted] = {}
+        self._results: dict[str, ToolFinished] = {}
+
+    def add(self, event: Event) -> None:
+        match event:
+            case SessionStarted():
+                self.started = event
+            case TurnStarted(turn=turn):
+                self.turn = turn
+            case Prompted() | AnswerStarted():
+                self._items.append(event)
+            case Answered():
+                self.cost += event.cost or 0.0
+                self._items = [item for item in self._items if not _is_start(item, event.turn)] + [event]
+            case ToolStarted():
+                self._calls[event.id] = event
+            case ToolFinished():
+                self._results[event.id] = event
+            case Restored(turn=turn):
+                self._items = self._items[: self._end(turn)]
+
+    def messages(self) -> list[JsonObject]:
+        """User and assistant messages; consecutive user content is one message, results first."""
+        said: list[tuple[str, list[JsonObject]]] = []
+        for item in self._items:
+            if isinstance(item, Prompted):
+                _say(said, "user", item.content)
+                continue
+            content = self._content(item)
+            _say(said, "assistant", content)
+            _say(said, "user", [self._result(block) for block in content if block["type"] == "tool_use"])
+        return [{"role": role, "content": list(content)} for role, content in said]
+
+    def _end(self, turn: int) -> int:
+        """Where the items up to the end of a turn end."""
+        answers = (i for i, item in enumerate(self._items) if not isinstance(item, Prompted) and item.turn <= turn)
+        return max(answers, default=-1) + 1
+
+    def _content(self, answer: AnswerStarted | Answered) -> list[JsonObject]:
+        """The blocks that the API takes back: none without text in it; all calls that had started by a crash."""
+        content = [block for block in answer.content if not is_blank(block)]
+        if isinstance(answer, AnswerStarted):
+            known = {block.get("id") for block in content}
+            lost = (call for call in self._calls.values() if call.turn == answer.turn and call.id not in known)
+            content += ({"type": "tool_use", "id": call.id, "name": call.name, "input": call.input} for call in lost)
+        return content
+
+    def _result(self, call: JsonObject) -> JsonObject:
+        finished = self._results.get(str(call["id"]))
+        if finished is None:
+            why = UNFINISHED if call["id"] in self._calls else NOT_STARTED
+            return {"type": "tool_result", "tool_use_id": call["id"], "content": why, "is_error": True}
+        content: JsonValue = finished.content if isinstance(finished.content, str) else [*finished.content]
+        result: JsonObject = {"type": "tool_result", "tool_use_id": call["id"], "content": content}
+        return {**result, "is_error": True} if finished.is_error else result
+
+
+def _say(said: list[tuple[str, list[JsonObject]]], role: str, content: Iterable[JsonObject]) -> None:
+    blocks = [block for block in content if not is_blank(block)]
+    if not blocks:
+        return
+    if said and said[-1][0] == role == "user":
+        said[-1][1].extend(blocks)
+    else:
+        said.append((role, blocks))
+
+
+def is_blank(block: JsonObject) -> bool:
+    return block["type"] == "text" and not str(block["text"]).strip()
+
+
+def _is_start(item: Prompted | AnswerStarted | Answered, turn: int) -> bool:
+    return isinstance(item, AnswerStarted) and item.turn == turn

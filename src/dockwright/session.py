@@ -1,0 +1,164 @@
+"""The loop: ask the model, run the calls it makes, send the results back, until it ends its turn.
+
+The blocks of an answer decide what happens next, not its stop reason. Every step is journalled before it is taken, and
+the history that is sent is a fold over the journal, so stopping anywhere leaves a conversation that can go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from dockwright.calls import Calls, append
+from dockwright.config import Limits
+from dockwright.errors import ConfigError, LimitReached, ModelError, ModelRefused
+from dockwright.events import Answered, Event, JsonObject, Prompted, SessionStarted, TextDelta, TurnStarted, Usage
+from dockwright.history import UNFINISHED, History, is_blank
+from dockwright.incoming import encodable
+from dockwright.journal import Journal
+from dockwright.model import Answer, Model
+from dockwright.tools.base import Tool, ToolContext
+
+BY_USER = "Interrupted by the user before it finished. What it had done by then stands."
+_MOST_GO_ONS = 2
+_GO_ON = "Your answer reached the limit on output tokens. Go on exactly where it stopped, in smaller steps."
+_CUT = "The connection broke off after your last complete call. What you wrote after it was lost; go on from there."
+_SILENT = "Your answer had no visible content. Go on with the task, or say what you have done and what is left."
+_THINKING = ("thinking", "redacted_thinking")
+
+
+class Session:
+    """One conversation. What the model may call is exactly `tools`. One `ask` at a time.
+
+    It follows its journal: what others append there, as a Restored, counts in its history too.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tools: Mapping[str, type[Tool]],
+        context: ToolContext,
+        journal: Journal,
+        *,
+        system: Sequence[JsonObject],
+        limits: Limits | None = None,
+        events: Iterable[Event] = (),
+    ) -> None:
+        """`events` are those already in the journal, to go on after them."""
+        self.history = History()
+        for event in events:
+            self.history.add(event)
+        journal.sinks = (self.history.add, *journal.sinks)
+        self._model, self._tools, self._context, self._journal = model, tools, context, journal
+        self._system, self._offers = tuple(system), tuple(tool.offer() for tool in tools.values())
+        self._limits = limits or Limits()
+        self._seconds = 0.0
+
+    async def ask(self, content: str | Sequence[JsonObject], source: Literal["user", "harness"] = "user") -> Answered:
+        """Say something to the model and let it work until it ends its turn; its last answer is returned.
+
+        Raises LimitReached, ModelRefused, ModelError, SandboxLost, and CancelledError when cancelled. The history is
+        legal after each of them, and another `ask` goes on.
+        """
+        await self._open()
+        began = time.monotonic()
+        left = None if self._limits.seconds is None else self._limits.seconds - self._seconds
+        try:
+            async with asyncio.timeout(left) as clock:
+                await self._prompt(content, source)
+                return await self._converse(clock)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            raise LimitReached(_limit(f"{self._limits.seconds:g} seconds")) from None
+        finally:
+            self._seconds += time.monotonic() - began
+
+    async def _open(self) -> None:
+        await self._model.warm()
+        if self._limits.money_usd is not None and self._model.price(Usage()) is None:
+            raise ConfigError(
+                f"A limit of ${self._limits.money_usd:g} was set, but the price of {self._model.name} is not known. "
+                "Set a limit on turns or seconds in its place, or choose a model with a known price."
+            )
+        started = SessionStarted(model=self._model.name, system=self._system, tools=self._offers)
+        before = self.history.started
+        if before is None or started != before.model_copy(update={"at": started.at}):
+            await append(self._journal, started)
+
+    async def _prompt(self, content: str | Sequence[JsonObject], source: Literal["user", "harness"]) -> None:
+        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        await append(self._journal, Prompted(content=tuple(encodable(blocks)), source=source))
+
+    async def _converse(self, clock: asyncio.Timeout) -> Answered:
+        nudges = 0
+        while True:
+            self._check_limits()
+            answered = await self._turn(clock)
+            if any(block["type"] == "tool_use" for block in answered.content):
+                nudges = 0
+                if answered.stop_reason == "cut":
+                    await self._prompt(_CUT, "harness")
+            elif answered.stop_reason == "max_tokens" and nudges < _MOST_GO_ONS:
+                nudges += 1
+                await self._prompt(_GO_ON, "harness")
+            elif answered.stop_reason != "pause_turn":
+                if nudges > 0 or any(
+                    not is_blank(block) and block["type"] not in _THINKING for block in answered.content
+                ):
+                    return answered
+                nudges += 1
+                await self._prompt(_SILENT, "harness")
+
+    def _check_limits(self) -> None:
+        turns, money = self._limits.turns, self._limits.money_usd
+        if turns is not None and self.history.turn >= turns:
+            raise LimitReached(_limit(f"{turns} turns"))
+        if money is not None and self.history.cost >= money:
+            raise LimitReached(_limit(f"${money:g}"))
+
+    async def _turn(self, clock: asyncio.Timeout) -> Answered:
+        number = self.history.turn + 1
+        await append(self._journal, TurnStarted(turn=number))
+        calls = Calls(number, self._tools, self._context, self._journal)
+        try:
+            async with asyncio.TaskGroup() as group:
+                answer = await self._model.answer(
+                    system=self._system,
+                    tools=self._offers,
+                    messages=self.history.messages(),
+                    on_delta=lambda kind, text: self._journal.show(TextDelta(kind=kind, text=text)),
+                    on_block=lambda block: calls.take(block, group),
+                    on_retry=calls.start_over,
+                )
+                answered = await calls.end(answer)
+                _raise_for(answer)
+        except asyncio.CancelledError:
+            await calls.interrupt(UNFINISHED if clock.expired() else BY_USER)
+            raise
+        except BaseExceptionGroup as failures:
+            await calls.interrupt(UNFINISHED)
+            failure: BaseException = failures
+        else:
+            return answered
+        while isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]
+        raise failure
+
+
+def _raise_for(answer: Answer) -> None:
+    match answer.stop_reason:
+        case "refusal":
+            said = answer.stop_details.get("explanation") or answer.stop_details.get("category") or "it gave no reason"
+            raise ModelRefused(f"The model refused to go on: {said}. Put the task in other words, or narrow it.")
+        case "model_context_window_exceeded":
+            raise ModelError(
+                "The conversation fills the context window of the model. "
+                "Split the task, or start a new session on what was done so far."
+            )
+
+
+def _limit(what: str) -> str:
+    return f"The limit of {what} was reached. What was done so far is kept; raise the limit to go on."
