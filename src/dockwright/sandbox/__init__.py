@@ -90,6 +90,7 @@ class Place(Protocol):
     backend: str
     id: str
     image: str
+    env: dict[str, str]  # what the image sets for its programs, known once it was launched
 
     @property
     def runtime(self) -> str:
@@ -131,8 +132,8 @@ class Sandbox:
     ) -> ExecResult:
         """Run a program as the agent's user in a session of its own and wait until it exits.
 
-        argv[0] is looked up in PATH inside. `env` is added to the sandbox's own; nothing is inherited. `timeout` is in
-        seconds, after which the whole process tree is dead. `limit` bounds each of stdout and stderr, in bytes. What
+        argv[0] is looked up in PATH inside. `env` is added to the sandbox's own, which is the image's; nothing else is.
+        `timeout` is in seconds, after which the whole process tree is dead. `limit` bounds each of stdout and stderr, in bytes. What
         the program writes to descriptor 9 is taken as its working directory. Cancelling the call kills the tree too.
         A program that cannot be started raises the OSError that exec gave.
         """
@@ -244,4 +245,4 @@ async def _start(place: Place, env: Mapping[str, str]) -> Sandbox:
     except OSError as error:
         raise SandboxError(f"The runner in {place.backend} {place.id} did not start: {error}") from error
     base = {"PATH": PATH, "HOME": HOME, "USER": "agent", "LOGNAME": "agent", "SHELL": answer["shell"], **ENV}
-    return Sandbox(place, channel, env={**base, **env}, shell=answer["shell"], runtime=place.runtime)
+    return Sandbox(place, channel, env={**base, **place.env, **env}, shell=answer["shell"], runtime=place.runtime)

@@ -40,6 +40,7 @@ class Bubblewrap:
         self.root, self.id, self.image = root, run, str(root)
         self._memory, self._pids = memory, pids
         self._folder = Path(tempfile.mkdtemp(prefix=f"dockwright-{run}-"))
+        self.env: dict[str, str] = {}
         self._process: asyncio.subprocess.Process | None = None
 
     async def start_runner(self) -> Channel:

@@ -174,7 +174,8 @@ class Channel(asyncio.Protocol):
             for kind, number, payload in self._frames.feed(data):
                 self._dispatch(kind, number, payload)
         except (ValueError, KeyError, TypeError) as error:
-            self.end(f"the runner broke the protocol: {error}")
+            said = data[:500].decode("utf-8", "replace") if not self.hello.done() else ""
+            self.end(f"the runner broke the protocol: {error}. {said}".strip())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.end(str(exc or "the stream ended"))

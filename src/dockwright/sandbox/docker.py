@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import socket
 import ssl
 from collections.abc import Callable
@@ -28,6 +29,8 @@ LABEL = "dockwright.run"
 OWNER = "dockwright.owner"
 _T = TypeVar("_T")
 _API_SECONDS = 60
+# What an image could set to change what the loader puts into our programs; a variable can be emptied, not unset.
+_HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
 # PID 1 of the container: reaps what nobody else does, ends when told to.
 _INIT = """
 import os, signal
@@ -77,9 +80,10 @@ class Docker:
         self.image, self.id = image, run
         self._runtime_image = runtime_image
         self._memory, self._cpus, self._pids, self._oci_runtime = memory, cpus, pids, oci_runtime
+        self.env: dict[str, str] = {}
         self._client: DockerClient | None = None
         self._container: Container | None = None
-        self._volume = f"dockwright-{run}-workspace"
+        self._volume = f"dockwright-{run}-{secrets.token_hex(4)}"  # nobody else's, so that it can be removed
 
     async def start_runner(self) -> Channel:
         if self._container is None:
@@ -116,6 +120,10 @@ class Docker:
                 f"The engine has no runtime called {self._oci_runtime}. Install it in the engine or choose another."
             )
         image = self._find(client, self.image)
+        said = client.images.get(image).attrs["Config"].get("Env") or []
+        self.env = dict(
+            line.split("=", 1) for line in said if "=" in line and not line.startswith(("LD_PRELOAD=", "LD_AUDIT="))
+        )
         client.volumes.create(self._volume, labels=labels)
         container = client.containers.create(
             image,
@@ -126,7 +134,7 @@ class Docker:
             hostname="sandbox",
             user="0:0",
             working_dir="/",
-            environment=[],
+            environment=_HARMLESS,
             network_mode="none",
             read_only=True,
             mounts=[
@@ -189,8 +197,9 @@ class Docker:
         assert self._container is not None  # noqa: S101
         api = self._client.api
         made = api.exec_create(
-            self._container.id, [f"{RUNTIME}/bin/python3", "-I", "-S", "-c", BOOT], stdin=True, user="0:0", workdir="/"
-        )
+            self._container.id, [f"{RUNTIME}/bin/python3", "-I", "-S", "-c", BOOT], stdin=True, user="0:0", workdir="/",
+            environment=_HARMLESS,
+        )  # fmt: skip
         stream = api.exec_start(made["Id"], socket=True)
         sock: Any = getattr(stream, "_sock", stream)
         if isinstance(sock, ssl.SSLSocket) or not isinstance(sock, socket.socket):
