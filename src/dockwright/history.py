@@ -43,6 +43,7 @@ class History:
         self.cost = 0.0
         self.started: SessionStarted | None = None
         self._items: list[Prompted | AnswerStarted | Answered] = []
+        self._starts: dict[int, int] = {}  # how many items there were when a turn started
         self._calls: dict[str, ToolStarted] = {}
         self._results: dict[str, ToolFinished] = {}
 
@@ -52,6 +53,7 @@ class History:
                 self.started = event
             case TurnStarted(turn=turn):
                 self.turn = turn
+                self._starts[turn] = len(self._items)
             case Prompted() | AnswerStarted():
                 self._items.append(event)
             case Answered():
@@ -77,9 +79,9 @@ class History:
         return [{"role": role, "content": list(content)} for role, content in said]
 
     def _end(self, turn: int) -> int:
-        """Where the items up to the end of a turn end."""
-        answers = (i for i, item in enumerate(self._items) if not isinstance(item, Prompted) and item.turn <= turn)
-        return max(answers, default=-1) + 1
+        """Where the items up to the end of a turn end; what was asked before it stays, answered or not."""
+        answers = (i + 1 for i, item in enumerate(self._items) if not isinstance(item, Prompted) and item.turn <= turn)
+        return max(self._starts.get(turn, 0), *answers, 0)
 
     def _content(self, answer: AnswerStarted | Answered) -> list[JsonObject]:
         """The blocks that the API takes back: none without text in it; all calls that had started by a crash."""

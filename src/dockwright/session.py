@@ -51,7 +51,8 @@ class Session:
         for event in events:
             self.history.add(event)
         journal.sinks = (self.history.add, *journal.sinks)
-        self._model, self._tools, self._context, self._journal = model, tools, context, journal
+        self.context = context
+        self._model, self._tools, self._journal = model, tools, journal
         self._system, self._offers = tuple(system), tuple(tool.offer() for tool in tools.values())
         self._limits = limits or Limits()
         self._seconds = 0.0
@@ -122,7 +123,7 @@ class Session:
     async def _turn(self, clock: asyncio.Timeout) -> Answered:
         number = self.history.turn + 1
         await append(self._journal, TurnStarted(turn=number))
-        calls = Calls(number, self._tools, self._context, self._journal)
+        calls = Calls(number, self._tools, self.context, self._journal)
         try:
             async with asyncio.TaskGroup() as group:
                 answer = await self._model.answer(
