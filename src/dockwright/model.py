@@ -17,6 +17,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from importlib import import_module
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -41,6 +42,10 @@ _STATUS = {  # of error types, for errors that come inside a stream whose status
 }  # fmt: skip
 _TOO_LONG = re.compile(r"too long|too large|context|exceed", re.IGNORECASE)
 _NO_ADAPTIVE = re.compile(r"claude-(?:[123]\b|instant|(?:opus|sonnet|haiku)-4(?:-[0-5]\b|-20|$))")  # as of 2026-11
+_CLOUD_ERRORS = {
+    "bedrock": ("botocore.exceptions", "BotoCoreError"),
+    "vertex": ("google.auth.exceptions", "GoogleAuthError"),
+}
 _PRICED_BY = {"anthropic": "anthropic", "bedrock": "aws", "vertex": "google"}
 
 
@@ -218,6 +223,10 @@ class Model:
             raise _AttemptError(f"the server was silent for {self._settings.stall_seconds:g} s") from error
         except (anthropic.APIError, httpx2.HTTPError) as error:
             raise _AttemptError(f"the connection broke: {error.__cause__ or error}") from error
+        except _credential_errors(self._settings.provider) as error:
+            raise ConfigError(
+                f"{self._settings.provider} gave no credentials: {error}. Log in with the tool of the cloud itself."
+            ) from error
 
     def _judged(self, error: APIStatusError) -> Exception:
         kind = str(error.type or "")
@@ -300,6 +309,7 @@ def _connect(settings: ModelSettings) -> Client:
     }
     key = settings.api_key.get_secret_value() if settings.api_key else None
     try:
+        _credential_errors(settings.provider)
         match settings.provider:
             case "bedrock":
                 return anthropic.AsyncAnthropicBedrock(api_key=key, aws_region=settings.region, **options)
@@ -309,7 +319,8 @@ def _connect(settings: ModelSettings) -> Client:
                 return anthropic.AsyncAnthropicVertex(**options)
     except (ImportError, ValueError) as error:
         raise ConfigError(
-            f"{settings.provider} cannot be used: {error}. Install dockwright[{settings.provider}], and set the region."
+            f"{settings.provider} cannot be used: {str(error).rstrip('.')}. "
+            f"Install dockwright[{settings.provider}], and set the region."
         ) from error
     options["base_url"] = settings.base_url or ANTHROPIC_URL
     if key is not None and not settings.is_anthropic:  # some servers read only this one
@@ -323,6 +334,14 @@ def _connect(settings: ModelSettings) -> Client:
             )
         token = "none"  # noqa: S105 - servers without keys; the SDK insists on one
     return anthropic.AsyncAnthropic(api_key=key, auth_token=token, **options)
+
+
+def _credential_errors(provider: str) -> tuple[type[Exception], ...]:
+    """What a cloud's own chain of credentials raises. Raises ImportError where its library is not installed."""
+    if provider not in _CLOUD_ERRORS:
+        return ()
+    module, name = _CLOUD_ERRORS[provider]
+    return (RuntimeError, ValueError, getattr(import_module(module), name))
 
 
 def _mark(blocks: Sequence[JsonObject]) -> list[JsonObject]:

@@ -1,61 +1,21 @@
-"""The model client over a real wire, against the scripted API, for every way in which that can go wrong."""
+"""The model client over a real wire, against the scripted API."""
 
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from tests.unit.model_bench import EDIT, HI, READ, USAGE, Watched, served, settings
 
 from dockwright.config import ModelSettings
-from dockwright.errors import ConfigError, ModelError, ToolError
+from dockwright.errors import ConfigError, ToolError
 from dockwright.events import JsonObject, Usage
 from dockwright.incoming import UNPARSED
 from dockwright.model import Answer, Model, price
 from dockwright.testing.scripted_api import Fault, ScriptedApi, Turn, text, thinking, tool_use
-
-HI: list[JsonObject] = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
-READ = tool_use("Read", {"file_path": "a"}, id="toolu_1")
-EDIT = tool_use("Edit", {"file_path": "b"}, id="toolu_2")
-USAGE = {"input_tokens": 100, "output_tokens": 20, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 4}
-FOREIGN_TOO_LONG = b"""{"error": {"code": 400, "message": "request (9000 tokens) exceeds the available context size",
-    "type": "exceed_context_size_error"}}"""
-
-
-class Watched:
-    """An answer with what was told on the way."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[str, str]] = []
-        self.blocks: list[JsonObject] = []
-        self.retries: list[tuple[int, str, float]] = []
-
-    async def ask(self, model: Model, messages: list[JsonObject] = HI) -> Answer:
-        return await model.answer(
-            system=[],
-            tools=[],
-            messages=messages,
-            on_delta=lambda kind, words: self.said.append((kind, words)),
-            on_block=self.blocks.append,
-            on_retry=self._retry,
-        )
-
-    async def _retry(self, attempt: int, reason: str, delay: float) -> None:
-        self.retries.append((attempt, reason, delay))
-
-
-def settings(api: ScriptedApi, **more: Any) -> ModelSettings:
-    return ModelSettings(**{"base_url": api.url, "api_key": SecretStr("k"), "backoff_seconds": 0.001, **more})
-
-
-@asynccontextmanager
-async def served(turn: Turn | str, **more: Any) -> AsyncIterator[tuple[Model, ScriptedApi]]:
-    async with ScriptedApi([turn]) as api, Model(settings(api, **more)) as model:
-        yield model, api
 
 
 async def test_an_answer_is_told_piece_by_piece_and_returned_whole() -> None:
@@ -171,142 +131,13 @@ async def test_without_a_key_for_anthropic_it_says_what_to_set() -> None:
             await model.warm()
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        (Fault("http", status=429, error="rate_limit_error"), "429 as scripted"),
-        (Fault("http", status=500, error="api_error"), "500 as scripted"),
-        (Fault("http", status=529), "529 as scripted"),
-        (Fault("http", status=502, body=b"<html>Bad gateway"), "502 <html>Bad gateway"),
-        (Fault("http", status=408, error="timeout_error"), "408 as scripted"),
-        (Fault("close"), "the connection broke: Server disconnected without sending a response."),
-        (Fault("error_event", at="start"), "529 as scripted"),
-        (Fault("error_event", at="text", error="api_error"), "500 as scripted"),
-        (Fault("cut", at="start"), "the connection broke: peer closed connection without sending complete message"),
-        (Fault("cut", at="text"), "the connection broke: peer closed connection without sending complete message"),
-        (Fault("clean_cut", at="start"), "the stream ended before the message did"),
-        (Fault("clean_cut", at="text"), "the stream ended before the message did"),
-        (Fault("clean_cut", at="end"), "the stream ended before the message did"),
-        (Fault("stall", at="start", seconds=5), "the server was silent for 0.3 s"),
-        (Fault("stall", at="text", seconds=5), "the server was silent for 0.3 s"),
-    ],
-)
-async def test_a_failure_that_may_pass_is_tried_again(fault: Fault, reason: str) -> None:
-    watched = Watched()
-    async with served(Turn([text("Hello.")], faults=(fault, fault)), stall_seconds=0.3) as (model, api):
-        answer = await watched.ask(model)
-    assert (answer.content, answer.stop_reason, len(api.requests)) == ((text("Hello."),), "end_turn", 3)
-    assert [attempt for attempt, _, _ in watched.retries] == [1, 2]
-    assert all(why.startswith(reason) for _, why, _ in watched.retries), watched.retries
-
-
-@pytest.mark.parametrize("fault", [Fault("cut", at="tool_use"), Fault("error_event", at="tool_use")])
-async def test_a_break_inside_the_first_call_is_tried_again(fault: Fault) -> None:
-    watched = Watched()
-    async with served(Turn([text("Reading."), READ], faults=(fault,))) as (model, _):
-        answer = await watched.ask(model)
-    assert (answer.content, len(watched.retries)) == ((text("Reading."), READ), 1)
-    assert watched.blocks == [text("Reading."), text("Reading."), READ]
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault("cut", at="text"),
-        Fault("clean_cut", at="text"),
-        Fault("error_event", at="text"),
-        Fault("error_event", at="text", error="invalid_request_error"),
-        Fault("stall", at="text", seconds=5),
-    ],
-)
-async def test_a_break_after_a_call_was_handed_out_is_not_tried_again(fault: Fault) -> None:
-    watched = Watched()
-    async with served(Turn([thinking("Hm."), READ, text("Lost.")], faults=(fault,)), stall_seconds=0.3) as (model, api):
-        answer = await watched.ask(model)
-    assert (answer.content, answer.stop_reason, len(api.requests)) == ((thinking("Hm."), READ), "cut", 1)
-    assert watched.retries == []
-
-
-async def test_retries_end_and_say_what_happened_last() -> None:
-    faults = (Fault("close"), Fault("close"), Fault("http", status=529))
-    async with served(Turn([text("Hi.")], faults=faults), attempts=3) as (model, api):
-        with pytest.raises(
-            ModelError, match=r"failed 3 times, at last: 529 as scripted\. What was done so far is kept"
-        ):
-            await model.answer(system=[], tools=[], messages=HI)
-    assert len(api.requests) == 3
-
-
-@pytest.mark.parametrize(
-    ("retry_after", "least", "most"),
-    [
-        ("0.2", 0.2, 0.3),
-        ("0", 0.0, 0.1),
-        ("-5", 0.0, 0.1),
-        ("soon", 0.0, 0.1),
-        ("Mon, 23 Nov 2020 10:00:00 GMT", 0.0, 0.1),
-    ],
-)
-async def test_the_server_may_ask_for_a_pause(retry_after: str, least: float, most: float) -> None:
-    watched = Watched()
-    fault = Fault("http", status=429, headers={"retry-after": retry_after})
-    async with served(Turn([text("Hi.")], faults=(fault,))) as (model, _):
-        await watched.ask(model)
-    assert [least <= delay <= most for _, _, delay in watched.retries] == [True]
-
-
-@pytest.mark.parametrize("retry_after", ["4000000", "Mon, 23 Nov 2099 10:00:00 GMT", "inf"])
-async def test_the_pause_that_a_server_asks_for_is_capped(retry_after: str) -> None:
-    watched = Watched()
-    fault = Fault("http", status=429, headers={"retry-after": retry_after})
-    async with served(Turn([text("Hi.")], faults=(fault,))) as (model, _):
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(watched.ask(model), 0.3)
-    assert [delay for _, _, delay in watched.retries] == [60.0]
-
-
-async def test_pauses_grow_with_each_attempt() -> None:
-    watched = Watched()
-    async with served(Turn([text("Hi.")], faults=(Fault("close"),) * 4), backoff_seconds=0.01) as (model, _):
-        await watched.ask(model)
-    expected = [0.01, 0.02, 0.04, 0.08]
-    assert all(0.75 * full <= delay <= full for full, (_, _, delay) in zip(expected, watched.retries, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        (Fault("http", status=400, error="invalid_request_error"), r"400 as scripted\. If it names a setting"),
-        (Fault("http", status=401, error="authentication_error"), "Set ANTHROPIC_API_KEY .* to a key that is valid"),
-        (Fault("http", status=402, error="billing_error"), "Check the balance"),
-        (Fault("http", status=403, error="permission_error"), "a key that may use claude-sonnet-5-5"),
-        (Fault("http", status=404, error="not_found_error"), "Check the model name claude-sonnet-5-5"),
-        (Fault("http", status=413, error="request_too_large"), r"no longer fits\. Split the task"),
-        (Fault("http", status=400, body=FOREIGN_TOO_LONG), r"no longer fits\. Split the task"),
-        (Fault("error_event", at="text", error="invalid_request_error"), r"400 as scripted\. If it names a setting"),
-    ],
-)  # fmt: skip
-async def test_a_failure_that_will_not_pass_ends_at_once_and_says_what_to_do(fault: Fault, words: str) -> None:
-    async with served(Turn([text("Hi.")], faults=(fault,))) as (model, api):
-        with pytest.raises(ModelError, match=words):
-            await model.answer(system=[], tools=[], messages=HI)
-    assert len(api.requests) == 1
-
-
-async def test_a_redirect_does_not_carry_the_key_elsewhere() -> None:
-    async with ScriptedApi() as other:
-        there = Fault("http", status=307, headers={"location": f"{other.url}/v1/messages"}, body=b"")
-        async with served(Turn([text("Hi.")], faults=(there,))) as (model, _):
-            with pytest.raises(ModelError, match="Redirects are not followed, since the key would travel along"):
-                await model.answer(system=[], tools=[], messages=HI)
-    assert other.requests == []
-
-
-async def test_a_server_may_say_that_trying_again_does_not_help() -> None:
-    fault = Fault("http", status=429, headers={"x-should-retry": "false"})
-    async with served(Turn([text("Hi.")], faults=(fault,))) as (model, _):
-        with pytest.raises(ModelError, match=r"429 as scripted\. Trying again would not help\."):
-            await model.answer(system=[], tools=[], messages=HI)
+@pytest.mark.parametrize("provider", ["bedrock", "vertex"])
+async def test_a_cloud_that_cannot_be_used_says_what_is_missing(provider: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"{provider} cannot be used: .* Install dockwright\[{provider}\], and set the"
+    ):
+        async with Model(ModelSettings.model_validate({"provider": provider, "name": "an-id"})) as model:
+            await model.warm()
 
 
 async def test_input_that_is_no_json_is_kept_as_what_was_sent() -> None:
