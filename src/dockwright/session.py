@@ -106,9 +106,7 @@ class Session:
                 nudges += 1
                 await self._prompt(_GO_ON, "harness")
             elif answered.stop_reason != "pause_turn":
-                if nudges > 0 or any(
-                    not is_blank(block) and block["type"] not in _THINKING for block in answered.content
-                ):
+                if nudges > 0 or _is_visible(answered):
                     return answered
                 nudges += 1
                 await self._prompt(_SILENT, "harness")
@@ -147,6 +145,10 @@ class Session:
         while isinstance(failure, BaseExceptionGroup):
             failure = failure.exceptions[0]
         raise failure
+
+
+def _is_visible(answered: Answered) -> bool:
+    return any(not is_blank(block) and block["type"] not in _THINKING for block in answered.content)
 
 
 def _raise_for(answer: Answer) -> None:
