@@ -33,6 +33,8 @@ RUNS = {
     "[": ("[ 1 = 2 ]", NOTHING, False),
     "grep with an error is a failure": ("grep a nowhere 2>/dev/null", "Exit code 2", True),
     "what ran before a grep can have failed": ("false && grep a b", "Exit code 1", True),
+    "under set -e any command can have failed": ("set -e; false; grep a b", "Exit code 1", True),
+    "a list need not come to its end": ("if true; then exit 1; fi; grep a b", "Exit code 1", True),
     "exit code 1 of anything else is a failure": ("python3 -c 'exit(1)' 2>/dev/null || exit 1", "Exit code 1", True),
     "it is no terminal": ("[ -t 0 ] || [ -t 1 ] || [ -t 2 ] || echo none", "none", False),
     "stdin is empty": ("cat; echo end", "end", False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import zlib
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
@@ -106,11 +107,30 @@ async def test_a_page_deep_in_a_file_of_many_megabytes(ctx: ToolContext, call: C
     assert len(page) < 101_000
 
 
+async def test_a_page_that_ends_before_an_endless_line_says_so(ctx: ToolContext, call: Call) -> None:
+    await ctx.sandbox.write("/workspace/big", b"short\n" + b"x" * (3 << 20))
+    assert (await call("Read", file_path="big", limit=5)).text == (
+        "1\tshort\n\n[Truncated: PARTIAL view — /workspace/big: showing lines 1-1 of a file of 3.0MB "
+        "(cap 25000 tokens). Call Read with offset=2 limit=1 for the next page.]"
+    )
+    assert (await call("Read", file_path="big", limit=1)).text == "1\tshort"
+    text = (await call("Read", file_path="big", offset=2)).text
+    assert text.startswith("2\txxx")
+    assert "[line cut: only its first 25000 characters are shown]" in text
+
+
+async def test_many_empty_lines_are_counted_quickly(ctx: ToolContext, call: Call) -> None:
+    await ctx.sandbox.write("/workspace/big", b"\n" * (4 << 20) + b"end")
+    began = time.monotonic()
+    assert (await call("Read", file_path="big", offset=(4 << 20) + 1)).text == f"{(4 << 20) + 1}\tend"
+    assert time.monotonic() - began < 5
+
+
 async def test_a_line_longer_than_the_page_is_cut_and_says_so(ctx: ToolContext, call: Call) -> None:
     await ctx.sandbox.write("/workspace/min.js", b"x" * 250_000)
     text = (await call("Read", file_path="min.js")).text
     assert len(text) < 30_000
-    assert "more characters]" in text
+    assert text.endswith("... [line cut: only its first 25000 characters are shown]")
 
 
 async def test_a_whole_read_is_remembered_by_the_bytes_of_the_file(ctx: ToolContext, call: Call) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+import time
+
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dockwright.tools.base import Refused
 from dockwright.tools.diff import unified
 from dockwright.tools.edit import Replacement, replaced
 from dockwright.tools.text_file import BOMS, TextFile
@@ -17,6 +21,7 @@ def edit(old: str, new: str) -> Replacement:
     return Replacement(old_string=old, new_string=new, replace_all=False)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.binary(max_size=40), words, words)
 def test_bytes_outside_the_span_are_never_touched(before: bytes, after: bytes, old: str, new: str) -> None:
     body = before + b"<" + old.encode() + b">" + after
@@ -27,6 +32,7 @@ def test_bytes_outside_the_span_are_never_touched(before: bytes, after: bytes, o
             assert replaced(body, edit(f"<{old}>", f"<{ascii_new}>")) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(words, min_size=1, max_size=5), st.lists(words, max_size=5), endings)
 def test_a_file_of_one_line_ending_keeps_it(old: list[str], new: list[str], ending: bytes) -> None:
     was, now = "<" + "\n".join(old) + ">", "<" + "\n".join(new) + ">"
@@ -36,6 +42,7 @@ def test_a_file_of_one_line_ending_keeps_it(old: list[str], new: list[str], endi
         assert found == body.replace(was.encode(), now.encode()).replace(b"\n", ending)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(words, endings), min_size=3, max_size=8), st.data())
 def test_in_a_mixed_file_only_the_changed_line_changes(lines: list[tuple[str, bytes]], data: st.DataObject) -> None:
     numbered = [(f"{number}:{text}", end) for number, (text, end) in enumerate(lines)]
@@ -47,11 +54,13 @@ def test_in_a_mixed_file_only_the_changed_line_changes(lines: list[tuple[str, by
     assert replaced(joined[0], edit(old, new)) == joined[1]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.sampled_from([b"", *(bom for bom, _ in BOMS)]))
 def test_a_file_that_is_not_changed_is_written_as_it_was(data: bytes, bom: bytes) -> None:
     assert TextFile.parse(bom + data).data() == bom + data
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["a", "b", "c", "é", ""]), max_size=12),
     st.lists(st.sampled_from(["a", "b", "x"]), max_size=12),
@@ -66,6 +75,15 @@ def test_a_diff_says_what_was_removed_and_added(old: list[str], new: list[str]) 
     assert (text == "") == (before == after)
 
 
+def test_a_hostile_edit_takes_no_time() -> None:
+    began = time.monotonic()
+    with pytest.raises(Refused):
+        replaced(b"\r\n" * 1_000_000, edit("\n" * 50_000 + "x", "y"))
+    with pytest.raises(Refused):
+        replaced(b"a" * 5_000_000, edit("a" * 50_000 + "b", "y"))
+    assert time.monotonic() - began < 10
+
+
 def test_a_diff_has_three_lines_around_and_the_right_numbers() -> None:
     old = b"".join(b"%d\n" % number for number in range(1, 2000))
     new = old.replace(b"\n500\n", b"\nfive hundred\nand more\n").replace(b"\n1000\n", b"\n")
@@ -74,6 +92,13 @@ def test_a_diff_has_three_lines_around_and_the_right_numbers() -> None:
         "@@ -497,7 +497,8 @@\n 497\n 498\n 499\n-500\n+five hundred\n+and more\n 501\n 502\n 503\n"
         "@@ -997,7 +998,6 @@\n 997\n 998\n 999\n-1000\n 1001\n 1002\n 1003\n"
     )
+
+
+def test_a_diff_of_a_huge_change_is_bounded_and_says_so() -> None:
+    text = unified("/f", b"a\n" * 1_000_000, b"b\n" * 1_000_000)
+    assert len(text) < 21_000
+    assert text.startswith("--- a/f\n+++ b/f\n@@ -1,")
+    assert text.endswith("... [the rest of a large change is not shown] ...\n")
 
 
 def test_a_diff_tells_a_missing_final_newline() -> None:

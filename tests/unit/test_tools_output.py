@@ -40,4 +40,4 @@ def test_lines_that_fit_are_whole_lines() -> None:
     assert output.lines_that_fit(["abc", "def", "ghi"], 2) == ["abc", "def"]
     assert output.lines_that_fit(["éé", "éé"], 2) == ["éé"]
     assert output.lines_that_fit([], 2) == []
-    assert output.lines_that_fit(["x" * 100, "y"], 4) == ["xxxx... [96 more characters]"]
+    assert output.lines_that_fit(["x" * 100, "y"], 4) == ["xxxx... [line cut: only its first 4 characters are shown]"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from dockwright.tools.base import Refused
@@ -43,6 +45,16 @@ def test_refused(command: str) -> None:
 
 def test_a_lone_star_allows_everything() -> None:
     check("anything $(at all)", ("*",))
+
+
+@pytest.mark.parametrize(
+    "command", ['git "' + "$aa" * 5000, "git " + "'a'" * 50_000 + '"', "git " + '"$a"' * 9999 + "("]
+)
+def test_a_hostile_command_takes_no_time(command: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(Refused):
+        check(command, RULES)
+    assert time.monotonic() - began < 2
 
 
 def test_no_rule_allows_nothing() -> None:

@@ -48,7 +48,7 @@ async def test_links_then_words_then_what_to_do_with_them(tmp_path: Path) -> Non
         "- Docs: asyncio is a library\n\n"
         "Name the links that your answer rests on."
     )
-    assert result.details == {"hits": 2}
+    assert result.details == {"count": 2}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ async def test_both_lists_together_are_refused(tmp_path: Path) -> None:
 async def test_what_comes_back_is_bounded_and_on_one_line_each(tmp_path: Path) -> None:
     hit = {"title": "a\x1b[31m\nb" + "x" * 5000, "url": "https://a.com/", "text": "c\r\n\0d" + "y" * 5000}
     result = await search(recorded(tmp_path, [hit] * 50))
-    assert result.details == {"hits": 10}
+    assert result.details == {"count": 10}
     assert len(result.text) < 12_000
     assert "\x1b" not in result.text
     assert "\n- a [31m bxxx" in result.text
@@ -106,7 +106,7 @@ async def test_a_query_that_was_not_recorded_says_so(tmp_path: Path) -> None:
     backend = recorded(tmp_path, HITS, query="Something  Else")
     with pytest.raises(ToolError, match=r"^Web search is unavailable: this run searches a recording"):
         await search(backend)
-    assert (await search(backend, query="something else")).details == {"hits": 4}
+    assert (await search(backend, query="something else")).details == {"count": 4}
 
 
 async def test_ddgs_that_cannot_be_reached_says_so_once() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Callable
 
 from pydantic import Field
@@ -22,9 +23,10 @@ DEFAULT_MS, MOST_MS = 120_000, 600_000
 LONGEST = 120_000  # bytes of a command: the kernel takes 128 KiB in one argument
 CAPTURED = 4 * COMMAND_LIMIT  # bytes: as many characters, were each of four
 BENIGN = frozenset({"grep", "egrep", "fgrep", "rg", "diff", "cmp", "test", "["})  # their exit code 1 is an answer
+ENDING = frozenset({"exit", "exec", "set", "trap"})  # after these a command need not have run to its end
 
 # `eval` keeps the words and line numbers of the shell's own errors; the trap keeps the exit code.
-PROLOGUE = """trap '{ pwd -P >&9; } 2>/dev/null || :' EXIT; command=$1; shift; eval "$command\""""
+PROLOGUE = "trap '{ pwd -P >&9; } 2>/dev/null || :' EXIT; " + 'command=$1; shift; eval "$command"'
 
 
 class Bash(Tool):
@@ -144,16 +146,23 @@ def _notes(ctx: ToolContext, result: ExecResult) -> str:
 def _is_answer(command: str) -> bool:
     """Whether exit code 1 can only have come from a command that says "no" with it, or from cd."""
     try:
-        commands = rules.parts(command, redirections=True)
+        commands = [(_program(text), after) for text, after in rules.parts(command, redirections=True)]
     except ValueError:
         return False
-    chain: list[str] = []
-    for text, after in commands:
-        if not after.startswith("|") or after == "||":
-            chain.append(text.split()[0])
-        if after in (";", "\n", "&"):
-            chain = chain if (text, after) == commands[-1] else []
-    return bool(chain) and chain[-1] in BENIGN and all(name in BENIGN | {"cd"} for name in chain)
+    if any(program in ENDING for program, _ in commands):
+        return False
+    chain: list[str] = []  # the programs whose exit code may be that of the whole
+    for number, (program, after) in enumerate(commands, 1):
+        if after not in ("|", "|&"):
+            chain.append(program)
+        if after in (";", "\n", "&") and number < len(commands):
+            chain.clear()
+    return bool(chain) and chain[-1] in BENIGN and BENIGN.union({"cd"}).issuperset(chain)
+
+
+def _program(text: str) -> str:
+    found = re.match(r"(?:(?:then|else|do|!)\s+)*(\S+)", text)
+    return found[1] if found else text
 
 
 class BashOutput(Tool):

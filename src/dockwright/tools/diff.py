@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 from dockwright.tools.output import decoded, head_and_tail
 
 CONTEXT, COMPARED, LIMIT = 3, 1000, 20_000  # lines around a change, lines of a region that are matched up, characters
-BLOCK = 1 << 16
+BLOCK, REGION = 1 << 16, 1 << 18  # bytes that are compared at once, bytes of a region that are looked at
 
 
 def unified(path: str, old: bytes, new: bytes) -> str:
@@ -23,9 +23,10 @@ def unified(path: str, old: bytes, new: bytes) -> str:
         start = old.rfind(b"\n", 0, max(start - 1, 0)) + 1
     for _ in range(CONTEXT + 1):
         end = (old.find(b"\n", end) + 1) or len(old)
-    before, after = _lines(old[start:end]), _lines(new[start : len(new) - (len(old) - end)])
-    hunks = _hunks(before, after, old.count(b"\n", 0, start) + 1)
-    return head_and_tail(f"--- a{path}\n+++ b{path}\n{hunks}", LIMIT)
+    sides = old[start:end], new[start : len(new) - (len(old) - end)]
+    hunks = _hunks(_lines(sides[0][:REGION]), _lines(sides[1][:REGION]), old.count(b"\n", 0, start) + 1)
+    cut = "... [the rest of a large change is not shown] ...\n" if max(map(len, sides)) > REGION else ""
+    return head_and_tail(f"--- a{path}\n+++ b{path}\n{hunks}", LIMIT) + cut
 
 
 def _first_difference(one: bytes, other: bytes) -> int:

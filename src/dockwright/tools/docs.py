@@ -61,6 +61,7 @@ DIFFERENCES = (
     ("Read", "a notebook is a list of blocks", "one text; pictures in outputs are named"),
     ("Read", "the page of a long file says how many tokens and lines there are", "over 2 MB it says the size instead"),
     ("Write", "content goes as given into a CRLF file", "a file that is all CRLF stays so where content has only LF"),
+    ("Write", "a notebook that was not read is refused", "written like any file"),
     ("Write", "a file with NUL bytes or in an unknown encoding is refused", "replaced"),
     (
         "Edit",

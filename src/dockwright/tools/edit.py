@@ -7,6 +7,7 @@ Line feeds in old_string match CRLF; a line that stays keeps its own ending, a n
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -19,6 +20,11 @@ from dockwright.tools.text_file import CURRENT, LARGEST, TextFile, digest, missi
 
 MODIFIED = "(note: the file had been modified on disk since you last read it)"
 MATCHES = 1_000_000
+FOLDS = (
+    (b"\r\n", b"\n"),
+    *((quote.encode(), b"'") for quote in "\u2018\u2019"),
+    *((quote.encode(), b'"') for quote in "\u201c\u201d"),
+)
 
 
 Old = Annotated[Text, Field(description="The text to replace, exactly as the file has it, without line numbers")]
@@ -89,9 +95,9 @@ async def _change(ctx: ToolContext, path: str, tool: str, edits: Sequence[Replac
         raise Refused(f"Error calling tool ({tool}): EISDIR: illegal operation on a directory, read '{path}'")
     if found and path.endswith(".ipynb"):
         raise Refused("File is a Jupyter Notebook, which is not the text that Read shows. Change its JSON with Bash.")
-    if found and found.size > LARGEST:
-        raise Refused(f"The file is too large to edit ({size_text(found.size)}). Use Bash (sed, perl) instead.")
-    data = await ctx.sandbox.read(path) if found else b""
+    data = await ctx.sandbox.read(path, limit=LARGEST + 1) if found else b""
+    if len(data) > LARGEST:
+        raise Refused(f"The file is too large for this tool, over {size_text(LARGEST)}. Use Bash (sed, perl) instead.")
     file = TextFile.parse(data)
     body = file.body
     for number, edit in enumerate(edits, 1):
@@ -116,7 +122,8 @@ def replaced(body: bytes, edit: Replacement) -> bytes:
     old = edit.old_string.replace("\r\n", "\n").encode()
     as_given = ("\r\n" in edit.old_string) != ("\r\n" in edit.new_string)  # then endings are what is being changed
     new = (edit.new_string if as_given else edit.new_string.replace("\r\n", "\n")).encode()
-    pattern, count = _find(body, old)
+    spans = _spans(body, old)
+    count = len(spans)
     said = f"\nString: {quoted(edit.old_string, 2000)}"
     if not count:
         raise Refused(f"String to replace not found in file.{said}")
@@ -133,35 +140,58 @@ def replaced(body: bytes, edit: Replacement) -> bytes:
             "The file is not UTF-8, and new_string has characters that it would then hold in another encoding. "
             "Convert the file with Bash (iconv), or keep new_string to ASCII."
         )
-    if as_given or b"\n" not in old + new:
-        return pattern.sub(lambda _: new, body)
-    return pattern.sub(lambda match: _fitted(match, old.split(b"\n"), new.split(b"\n")), body)
+    pieces, last = [], 0
+    for start, end in spans:
+        pieces += [body[last:start], new if as_given else _fitted(body, start, end, old, new)]
+        last = end
+    return b"".join([*pieces, body[last:]])
 
 
-def _find(body: bytes, old: bytes) -> tuple[re.Pattern[bytes], int]:
-    """What matches `old` and how often: with any line endings, and, failing that, with any kind of quotes."""
-    exact = b"\r?\n".join(re.escape(line) for line in old.split(b"\n"))
-    pattern = re.compile(exact)
-    count = sum(1 for _ in pattern.finditer(body))
-    if count:
-        return pattern, count
-    loose = re.sub(_SINGLE, lambda _: _SINGLE, re.sub(_DOUBLE, lambda _: _DOUBLE, exact))
-    pattern = re.compile(loose)
-    return pattern, sum(1 for _ in pattern.finditer(body)) if loose != exact else 0
+def _spans(body: bytes, old: bytes) -> list[tuple[int, int]]:
+    """Where `old` is: with any line endings and, failing that, with any kind of quotes. Takes linear time."""
+    for folds in (FOLDS[:1], FOLDS):
+        text, wanted = _folded(body, folds), _folded(old, folds)
+        starts: list[int] = []
+        at = text.find(wanted)
+        while at >= 0 and len(starts) <= MATCHES:
+            starts.append(at)
+            at = text.find(wanted, at + len(wanted))
+        if starts:
+            return _unfolded(body, folds, starts, len(wanted))
+    return []
 
 
-_SINGLE, _DOUBLE = b"(?:'|\xe2\x80\x98|\xe2\x80\x99)", b'(?:"|\xe2\x80\x9c|\xe2\x80\x9d)'
+def _folded(text: bytes, folds: Sequence[tuple[bytes, bytes]]) -> bytes:
+    for long, short in folds:
+        text = text.replace(long, short)
+    return text
 
 
-def _fitted(match: re.Match[bytes], old: list[bytes], new: list[bytes]) -> bytes:
+def _unfolded(body: bytes, folds: Sequence[tuple[bytes, bytes]], starts: list[int], size: int) -> list[tuple[int, int]]:
+    """From places in the folded text to those in `body`."""
+    ends, removed = [], [0]  # where each folded piece ends in the folded text, and the bytes lost up to there
+    for piece in re.finditer(b"|".join(long for long, _ in folds), body):
+        removed.append(removed[-1] + len(piece[0]) - 1)
+        ends.append(piece.end() - removed[-1])
+
+    def place(at: int) -> int:
+        return at + removed[bisect_right(ends, at)]
+
+    return [(place(start), place(start + size)) for start in starts]
+
+
+def _fitted(body: bytes, start: int, end: int, old_text: bytes, new_text: bytes) -> bytes:
     """The new lines with endings: a line that stays keeps its own, the others take that of the lines around them."""
-    parts = re.split(rb"(\r?\n)", match[0])
+    if b"\n" not in old_text + new_text:
+        return new_text
+    old, new = old_text.split(b"\n"), new_text.split(b"\n")
+    parts = re.split(rb"(\r?\n)", body[start:end])
     texts, ends = parts[::2], [*parts[1::2], b""]
     shortest = min(len(old), len(new))
     lead = next((i for i in range(shortest - 1) if old[i] != new[i]), shortest - 1)
     tail = next((i for i in range(shortest - lead) if old[-1 - i] != new[-1 - i]), shortest - lead)
     shift = len(old) - len(new)
-    near = ends[max(lead - 1, 0)] or _ending_near(match.string, match.start(), match.end())
+    near = ends[max(lead - 1, 0)] or _ending_near(body, start, end)
     kept_lead = [text + end for text, end in zip(texts[:lead], ends, strict=False)]
     kept_tail = [text + end for text, end in zip(texts[len(old) - tail :], ends[len(old) - tail :], strict=True)]
     middle = [

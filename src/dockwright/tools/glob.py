@@ -35,14 +35,14 @@ class Glob(Tool):
             args.append("--glob=!.git")
         total, paths = await paths_by_time(ctx, args, cwd=folder, newest_first=False, count=SHOWN)
         if not paths:
-            return ToolResult("No files found", details={"files": 0})
+            return ToolResult("No files found", details={"count": 0})
         lines = [_from_cwd(ctx, posixpath.join(folder, path)) for path in paths]
         if total > len(paths):
             lines.append(
                 f"(Showing {len(paths)} of {total} matching files; {total - len(paths)} more are not listed. "
                 "Narrow the pattern or path to see the rest.)"
             )
-        return ToolResult("\n".join(lines), details={"files": total})
+        return ToolResult("\n".join(lines), details={"count": total})
 
     def _split(self, ctx: ToolContext) -> tuple[str, str]:
         """The folder to list and the pattern below it; an absolute pattern brings its own folder."""

@@ -75,7 +75,7 @@ class Grep(Tool):
         total, page = await paths_by_time(
             ctx, args, cwd=ctx.cwd, newest_first=True, skip=self.offset, count=self.head_limit
         )
-        details: dict[str, JsonValue] = {"files": total}
+        details: dict[str, JsonValue] = {"count": total}
         if not page:
             return ToolResult("No files found", details=details)
         found = f"Found {len(page)} file{'s' if len(page) > 1 else ''}{_with(' ', self._page(total))}"
@@ -85,7 +85,7 @@ class Grep(Tool):
         result = await ripgrep(ctx, ["--count", "--with-filename", "--null", *args], cwd=ctx.cwd)
         rows = sorted(_numbered(line) for line in decoded(result.stdout).splitlines() if "\0" in line)
         page = self._slice(rows)
-        details: dict[str, JsonValue] = {"files": len(rows), "matches": sum(count for _, count in rows)}
+        details: dict[str, JsonValue] = {"count": sum(count for _, count in rows)}
         if not page:
             return ToolResult("No matches found", details=details)
         matches = sum(count for _, count in page)
@@ -120,7 +120,7 @@ class Grep(Tool):
                 "give a smaller head_limit and offset, or ask for a count."
             )
         page = self._slice(lines)
-        details: dict[str, JsonValue] = {"lines": len(lines)}
+        details: dict[str, JsonValue] = {"count": len(lines)}
         if not page:
             return ToolResult("No matches found", details=details)
         pages = _with("\n\n[Showing results with pagination = ", self._page(len(lines)), "]")

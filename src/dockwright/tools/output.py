@@ -67,7 +67,8 @@ def lines_that_fit(lines: Iterable[str], limit: int) -> list[str]:
         size = len(line.encode("utf-8", "replace")) + 1
         if size > room:
             if not fitting:
-                return [quoted(line, room // 4)]
+                kept = line[: room // 4]
+                return [f"{kept}... [line cut: only its first {len(kept)} characters are shown]"]
             return fitting
         room -= size
         fitting.append(line)

@@ -96,15 +96,16 @@ class Read(Tool):
         page = await (_small(ctx, path, first) if size <= SCANNED else _large(ctx, path, first, size, cap))
         if not page.lines:
             return ToolResult(_warning(page.total or 0, first), details={"path": path, "lines": 0})
-        wanted = page.lines[: self.limit] if self.limit and self.limit > 0 else page.lines
-        numbered = [f"{number}\t{line}" for number, line in enumerate(wanted, first)]
+        limit = self.limit if self.limit and self.limit > 0 else None
+        numbered = [f"{number}\t{line}" for number, line in enumerate(page.lines[:limit], first)]
         shown = lines_that_fit(numbered, cap)
         notes = list(page.notes)
-        if len(shown) < len(numbered):
-            last, of = first + len(shown) - 1, f"{page.total} total" if page.total else f"a file of {size_text(size)}"
+        if len(shown) < len(numbered) or (page.total is None and len(shown) != limit):
+            last = first + len(shown) - 1
+            known = f"{page.total} total (about {tokens(chr(10).join(numbered))} tokens, cap {cap})"
             notes.append(
-                f"[Truncated: PARTIAL view — {path}: showing lines {first}-{last} of {of} "
-                f"({tokens(chr(10).join(numbered))} tokens or more, cap {cap}). "
+                f"[Truncated: PARTIAL view — {path}: showing lines {first}-{last} of "
+                f"{known if page.total else f'a file of {size_text(size)} (cap {cap} tokens)'}. "
                 f"Call Read with offset={last + 1} limit={len(shown)} for the next page.]"
             )
         text = "\n".join(shown) + "".join(f"\n\n{note}" for note in notes)
@@ -131,23 +132,22 @@ async def _small(ctx: ToolContext, path: str, first: int) -> _Page:
 
 async def _large(ctx: ToolContext, path: str, first: int, size: int, cap: int) -> _Page:
     ctx.seen.pop(path, None)
-    start, line = 0, 1
-    while line < first:
+    start = line = 0  # where the first line begins, and how many end before it
+    while line < first - 1:
         data = await ctx.sandbox.read(path, offset=start, limit=SLICE)
-        if not data:
-            return _Page([], line)
-        found = data.count(b"\n")
-        if line + found < first:
-            line, start = line + found, start + len(data)
-            continue
-        for _ in range(first - line):
-            at = data.index(b"\n")
-            data, start = data[at + 1 :], start + at + 1
-        line = first
-    data = await ctx.sandbox.read(path, offset=start, limit=cap * BYTES_PER_TOKEN + SLICE)
+        if not data or start >= size:
+            return _Page([], line + 1)
+        found, at = data.count(b"\n"), len(data)
+        if line + found >= first - 1:
+            at = 0
+            found = first - 1 - line
+            for _ in range(found):
+                at = data.index(b"\n", at) + 1
+        line, start = line + found, start + at
+    data = await ctx.sandbox.read(path, offset=start, limit=cap * BYTES_PER_TOKEN)
     if start + len(data) >= size:
         lines, notes = _lines(data)
-        return _Page(lines, first - 1 + len(lines), notes)
+        return _Page(lines, line + len(lines), notes)
     lines, notes = _lines(data[: data.rfind(b"\n") + 1 or None])
     return _Page(lines[:-1] or lines, None, notes)
 

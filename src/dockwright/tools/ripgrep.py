@@ -17,18 +17,22 @@ SECONDS = 60.0
 KEPT = 8 << 20  # bytes of matches that one search may hand over
 
 _BY_TIME = """
-import os, subprocess, sys
+import os, sys
 newest, skip, count = (int(a) for a in sys.argv[1:4])
-found = subprocess.run(sys.argv[4:], stdout=subprocess.PIPE)
+out, into = os.pipe()
+rg = os.posix_spawn(sys.argv[4], sys.argv[4:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, into, 1)])
+os.close(into)
+with open(out, "rb") as file:
+    found = file.read().split(b"\\0")
 def key(path):
     try:
         return os.lstat(path).st_mtime_ns * (-1 if newest else 1), path
     except OSError:
         return 0, path
-paths = sorted(filter(None, found.stdout.split(b"\\0")), key=key)
+paths = sorted(filter(None, found), key=key)
 page = paths[skip:skip + count] if count else paths[skip:]
 sys.stdout.buffer.write(b"%d\\0" % len(paths) + b"\\0".join(page))
-sys.exit(found.returncode)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(rg, 0)[1]))
 """
 
 

@@ -14,7 +14,7 @@ from dockwright.tools.output import quoted
 
 _TOKEN = re.compile(
     r"""
-      (?P<quoted>  '[^']*' | "(?:[^"\\$`]|\\.|\$\w+)*" | \\. )
+      (?P<quoted>  '[^']*' | "(?:[^"\\$`]|\\.|\$(?=\w))*" | \\. )
     | (?P<harmless> (?<!\S)\d*>&\d(?![^\s;&|]) | (?<!\S)(?:\d*|&)>>?[ ]*/dev/null(?![^\s;&|]) )
     | (?P<redirection> &?(?:>>?|<(?!<))(?!\() )
     | (?P<between> &&? | \|[|&]? | ; | \n )

@@ -64,7 +64,7 @@ class WebSearch(Tool):
         if summary:
             parts.append(summary)
         parts.append("Name the links that your answer rests on.")
-        return ToolResult("\n\n".join(parts), details={"hits": len(shown)})
+        return ToolResult("\n\n".join(parts), details={"count": len(shown)})
 
 
 def _may_show(url: str, allowed: Sequence[str], blocked: Sequence[str]) -> bool:
