@@ -76,8 +76,15 @@ class Model:
     """A model behind an API. One may serve any number of sessions at once."""
 
     def __init__(self, settings: ModelSettings, name: str | None = None) -> None:
-        """`name` is what a persona or a flag asks for; without it, or with "inherit", it is the configured model."""
+        """`name` is what a persona or a flag asks for; without it, or with "inherit", it is the configured model.
+        Raises ConfigError where it has no id, or where there is no key for it."""
         self.name = settings.model_id(name)
+        keyless = settings.api_key is None and settings.auth_token is None
+        if keyless and settings.provider == "anthropic" and settings.is_anthropic:
+            raise ConfigError(
+                f"There is no key for the model API. Set {settings.api_key_env} (or ANTHROPIC_AUTH_TOKEN), or name "
+                "another server with ANTHROPIC_BASE_URL."
+            )
         self._settings = settings
         self._connecting: asyncio.Task[Client] | None = None
 
@@ -327,11 +334,6 @@ def _connect(settings: ModelSettings) -> Client:
         options["default_headers"] = {"x-api-key": key, **settings.headers}
     token = settings.auth_token.get_secret_value() if settings.auth_token and key is None else None
     if key is None and token is None:
-        if settings.is_anthropic:
-            raise ConfigError(
-                f"There is no key for the model API. Set {settings.api_key_env} (or ANTHROPIC_AUTH_TOKEN), or name "
-                "another server with ANTHROPIC_BASE_URL."
-            )
         token = "none"  # noqa: S105 - servers without keys; the SDK insists on one
     return anthropic.AsyncAnthropic(api_key=key, auth_token=token, **options)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dockwright import __version__
 from dockwright.agent import Agent, resolve_tools
@@ -88,6 +88,19 @@ class Work:
     workspace: Workspace
     sandbox: Sandbox
     journal: Journal
+
+
+def check(task: Task, config: Config) -> None:
+    """Whether a task can be begun, before anything is made for it. Raises ConfigError."""
+    resolve_tools(task.agent, tuple(TOOLS))
+    Model(config.model, task.model or task.agent.model)
+    _policy(config.sandbox)
+    if not task.repo.is_dir():
+        raise ConfigError(f"{task.repo} is not a folder. Name a repository, or an empty folder to start from.")
+
+
+def _policy(settings: SandboxSettings) -> Policy:
+    return Policy.parse((settings.network,) if isinstance(settings.network, str) else settings.network)
 
 
 async def run(task: Task, config: Config, host: Host, folder: Path, sinks: Sequence[Sink] = ()) -> RunResult:
@@ -191,8 +204,7 @@ async def deliver(workspace: Workspace, done: Checkpoint, task: Task, journal: J
 async def open_work(task: Task, config: Config, host: Host, folder: Path, journal: Journal) -> AsyncIterator[Work]:
     """A copy of the repository in a sandbox, with a session ready to be asked. The SDK is imported meanwhile."""
     wanted = resolve_tools(task.agent, tuple(TOOLS))
-    async with Model(config.model, task.model or task.agent.model) as model:
-        warming = asyncio.create_task(model.warm())
+    async with Model(config.model, task.model or task.agent.model) as model, _meanwhile(model.warm()) as warming:
         workspace = await snapshot(task.repo, folder)
         await journal.append(
             RunStarted(
@@ -207,6 +219,17 @@ async def open_work(task: Task, config: Config, host: Host, folder: Path, journa
             await workspace.enter(sandbox)
             await warming
             yield Work(_session(task, config, host, model, wanted, sandbox, journal), workspace, sandbox, journal)
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """A task that is over at the end of the block, and whose failure is told to whoever awaits it, or to nobody."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _session(
@@ -255,7 +278,7 @@ async def open_bench(
     """A sandbox as it was configured, with its way out. Raises SandboxError; nothing falls back to less isolation
     than was asked for."""
     began = time.monotonic()
-    policy = Policy.parse((settings.network,) if isinstance(settings.network, str) else settings.network)
+    policy = _policy(settings)
     place = await choose_place(settings, host, name)
     async with open_sandbox(place) as sandbox:
         sandbox = replace(sandbox, network=str(policy))

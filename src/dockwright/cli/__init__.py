@@ -128,6 +128,7 @@ def run(
         prompt=prompt, repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model,
         checks=tuple(check or ()), deliver=deliver.value,
     )  # fmt: skip
+    running.check(order, config)
     sinks, close = _sinks(output, verbose)
     try:
         result = _async(running.run(order, config, host(), runs_folder() / order.run, sinks))
