@@ -1,0 +1,44 @@
+"""The one thing written to the user's repository: a new branch, fetched from the quarantine repository."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from dockwright.errors import ConfigError
+from dockwright.workspace.hardened import GitError, command, run
+from dockwright.workspace.quarantine import Quarantine
+from dockwright.workspace.source import Repository, find_source
+
+_LONGEST_SUBJECT = 72
+_LONGEST_MESSAGE = 20_000
+
+
+async def fetch_into(repo: Path, quarantine: Quarantine, ref: str, commit: str) -> str:
+    """Give the user's repository `ref` at `commit`. Returns "" or, where it could not take it, the reason."""
+    try:
+        target = await find_source(repo)
+        if not isinstance(target, Repository):
+            return f"{repo} is no git repository, so there is no branch"
+        arguments = [
+            "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
+            "--no-recurse-submodules", "--upload-pack=git-upload-pack", f"file://{quarantine.folder}", f"{ref}:{ref}",
+        ]  # fmt: skip
+        checked = ["transfer.fsckObjects=true"]
+        await run(command(target.git_dir, arguments, config=checked, protocol="file"), cwd=target.path, deadline=300.0)
+        there = (await target.git("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")).decode().strip()
+    except (GitError, ConfigError, OSError) as error:
+        return f"the repository did not take the branch: {error}"
+    return "" if there == commit else f"the branch arrived as {there}, not as {commit}: do not use it"
+
+
+def commit_message(text: str, model: str) -> str:
+    """A subject, the rest below it, and the trailer; no control characters, nothing that reorders what is shown."""
+    plain = "".join(char for char in text if char in "\n\t" or unicodedata.category(char)[0] != "C")
+    lines = [line.rstrip() for line in plain[:_LONGEST_MESSAGE].strip().splitlines()] or ["Changes by dockwright"]
+    subject = lines[0]
+    if len(subject) > _LONGEST_SUBJECT:
+        lines = [subject[: _LONGEST_SUBJECT - 1].rsplit(" ", 1)[0] + "…", "", *lines]
+    elif lines[1:] and lines[1]:
+        lines.insert(1, "")
+    return "\n".join([*lines, "", f"Assisted-by: dockwright:{model}", ""])

@@ -1,0 +1,120 @@
+"""`objects.git`, the bare repository of a run: ours alone, so no driver, hook or filter is defined in it.
+
+History comes in from the user's repository, packs come in from the sandbox, and both are looked at only here.
+GitPython runs git in it, in threads, with the same hardened command line as everywhere on the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
+from typing import IO
+
+from dockwright.workspace.hardened import GitError, command, run
+from dockwright.workspace.objects import Change, Entry
+
+NAME, MAIL = "dockwright", "noreply@dockwright.invalid"
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    folder: Path
+
+    @classmethod
+    async def create(cls, folder: Path, object_format: str) -> Quarantine:
+        init = ["init", "--quiet", "--bare", "--template=", f"--object-format={object_format}"]
+        await run(command(folder, init))
+        return cls(folder)
+
+    async def git(
+        self,
+        *arguments: str,
+        stdin: bytes | IO[bytes] = b"",
+        deadline: float = 60.0,
+        environment: Sequence[str] = (),
+        largest: int = 2 << 30,
+    ) -> bytes:
+        """What one git command prints. Raises GitError, also after `deadline` seconds."""
+        line = command(self.folder, arguments, environment=environment, largest=largest)
+        return await asyncio.to_thread(_execute, line, arguments[0], stdin, deadline)
+
+    async def id(self, revision: str) -> str:
+        """The full object id of a revision such as `refs/x^{tree}`. Raises GitError where there is none."""
+        return (await self.git("rev-parse", "--verify", "--end-of-options", revision)).decode().strip()
+
+    async def commit(self, tree: str, parent: str | None, message: str, date: str) -> str:
+        """A commit by dockwright itself. `date` is "@SECONDS ZONE"; equal input gives the equal commit."""
+        who = [
+            f"GIT_{role}_{key}={value}"
+            for role in ("AUTHOR", "COMMITTER")
+            for key, value in (("NAME", NAME), ("EMAIL", MAIL), ("DATE", date))
+        ]
+        parents = ["-p", parent] if parent else []
+        made = await self.git("commit-tree", tree, *parents, stdin=message.encode(), environment=who)
+        return made.decode().strip()
+
+    async def packs(self, wanted: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Objects with all they lead to, as files for `objects/pack` of another repository: about 32 MiB each."""
+        with TemporaryDirectory(dir=self.folder.parent) as folder:
+            options = ["--revs", "--quiet", "--window=0", "--delta-base-offset", "--max-pack-size=32m"]
+            await self.git("pack-objects", *options, f"{folder}/pack", stdin=wanted.encode(), deadline=300.0)
+            for name in sorted(os.listdir(folder), reverse=True):  # packs before their indexes
+                yield name, await asyncio.to_thread(Path(folder, name).read_bytes)
+
+    def shallow(self) -> bytes:
+        """Git's list of the commits whose parents are not here; empty where the history is whole."""
+        file = self.folder / "shallow"
+        return file.read_bytes() if file.exists() else b""
+
+    async def diff(self, verb: str, *arguments: str, limit: int = 1 << 30) -> bytes:
+        """What `diff` or `diff-tree` says, through a file, so that a tree made to explode ends at the file limit."""
+        with NamedTemporaryFile(dir=self.folder.parent) as file:
+            quiet = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", f"--output={file.name}")
+            await self.git(verb, *quiet, *arguments)
+            if os.fstat(file.fileno()).st_size > limit:
+                raise GitError(f"git {verb} printed more than {limit >> 20} MiB: too much was changed.")
+            return await asyncio.to_thread(Path(file.name).read_bytes)
+
+    async def take_in(self, pack: IO[bytes]) -> None:
+        """Keep the objects of a pack from somewhere hostile: all of them well-formed, none leading nowhere."""
+        pack.flush()
+        pack.seek(0)
+        await self.git("index-pack", "--stdin", "--fix-thin", "--strict", stdin=pack, deadline=300.0)
+
+    async def changes(self, old: str, new: str) -> list[Change]:
+        """The paths in which two trees or commits differ; a rename is one path gone and one new."""
+        raw = await self.diff("diff-tree", "-r", "-z", "--raw", old, new, limit=64 << 20)
+        return list(_parse_raw(raw))
+
+
+def _execute(line: list[str], verb: str, stdin: bytes | IO[bytes], deadline: float) -> bytes:
+    from git import Git, GitCommandError
+
+    with TemporaryFile() as file:
+        if isinstance(stdin, bytes):
+            file.write(stdin)
+            file.seek(0)
+        try:
+            return Git("/").execute(
+                line,
+                istream=file.fileno() if isinstance(stdin, bytes) else stdin.fileno(),
+                stdout_as_string=False,
+                strip_newline_in_stdout=False,
+                kill_after_timeout=deadline,
+            )
+        except GitCommandError as error:
+            raise GitError(f"git {verb} failed ({error.status}): {error.stderr.strip()[:4000]}") from None
+
+
+def _parse_raw(raw: bytes) -> Iterator[Change]:
+    """`:MODE MODE OID OID STATUS NUL PATH NUL`, over and over."""
+    fields = iter(raw.split(b"\0"))
+    for facts, path in zip(fields, fields, strict=False):
+        old_mode, new_mode, old_oid, new_oid, _status = facts[1:].decode().split(" ")
+        old = None if old_mode == "000000" else Entry(old_mode, old_oid)
+        new = None if new_mode == "000000" else Entry(new_mode, new_oid)
+        yield Change(path, old, new)

@@ -1,0 +1,141 @@
+"""A folder of the user's becomes commits in a quarantine repository: HEAD's history, and on top what is uncommitted.
+
+The folder, its index, refs, stash and configuration are only read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from dockwright.errors import ConfigError
+from dockwright.workspace.hardened import command, run
+from dockwright.workspace.names import refusal, text
+from dockwright.workspace.objects import with_line_feeds
+from dockwright.workspace.quarantine import MAIL, NAME, Quarantine
+from dockwright.workspace.scan import Found, Scan, read, scan_files, scan_repository
+from dockwright.workspace.source import LARGEST_HISTORY, Folder, Repository, find_source
+from dockwright.workspace.space import Checkpoint, Workspace
+from dockwright.workspace.tree import Tree
+
+_MOST_FILES = 200_000
+_MOST_BYTES = 1 << 30
+_HISTORY_DEADLINE = 900.0
+CARRIED_IN = "Uncommitted work carried in"
+
+
+async def snapshot(repo: Path, state: Path) -> Workspace:
+    """Take the folder `repo` into `state`, a private folder of the run, and return the workspace to start from.
+
+    Raises ConfigError where `repo` is missing, is no folder, leads outside of itself or is too large to carry in.
+    """
+    source = await find_source(repo)
+    os.makedirs(state, mode=0o700, exist_ok=True)
+    object_format = source.object_format if isinstance(source, Repository) else "sha1"
+    quarantine = await Quarantine.create(state / "objects.git", object_format)
+    match source:
+        case Repository():
+            scan = Scan() if source.bare else await scan_repository(source)
+            await _import(source, scan, quarantine)
+            head, branch = source.head, source.branch
+        case Folder():
+            scan = await _scan_folder(source, quarantine)
+            head, branch = None, "main"
+    carried: tuple[str, ...] = ()
+    base = head
+    if base is None or scan.changes:
+        base, carried = await _carry_in(source.path, scan, quarantine, head)
+    await quarantine.git("update-ref", "refs/dockwright/base", base)
+    start = Checkpoint(base, await quarantine.id(f"{base}^{{tree}}"))
+    left_out = tuple(scan.left_out)
+    workspace = Workspace(source.path, state, base, head, branch, object_format, carried, left_out, last=start)
+    workspace.save()
+    return workspace
+
+
+async def _import(source: Repository, scan: Scan, quarantine: Quarantine) -> None:
+    """Take in HEAD's history and the objects that only the index knows, as packs."""
+    if bad := [f"{text(path)}: {why}" for path in scan.head if (why := refusal(path))]:
+        raise ConfigError(f"The HEAD of {source.path} holds paths that must not be checked out: {'; '.join(bad[:5])}.")
+    staged = [found.oid for found in scan.changes if found.oid and found.mode != "160000"]
+    wanted = "".join(f"{oid}\n" for oid in [source.head, *staged] if oid).encode()
+    if not wanted:
+        return
+    if source.shallow:
+        (quarantine.folder / "shallow").write_bytes(source.shallow)
+    with TemporaryFile(dir=quarantine.folder.parent) as pack:
+        line = ["pack-objects", "--revs", "--stdout", "--quiet", "--window=0", "--delta-base-offset"]
+        await source.git(*line, stdin=wanted, stdout=pack, deadline=_HISTORY_DEADLINE)
+        pack.seek(0)
+        await quarantine.git("index-pack", "--stdin", stdin=pack, deadline=_HISTORY_DEADLINE, largest=LARGEST_HISTORY)
+    if source.head:
+        await quarantine.git("update-ref", "refs/dockwright/head", source.head)
+
+
+async def _scan_folder(source: Folder, quarantine: Quarantine) -> Scan:
+    """The names come from git, for `.gitignore` is honoured here too; our repository, the user's folder."""
+    line = command(
+        quarantine.folder, ["ls-files", "-o", "--exclude-standard", "-z"], work_tree=source.path, config=source.config
+    )
+    names = (await run(line, cwd=source.path)).split(b"\0")[:-1]
+    with Tree(source.path) as tree:
+        return await asyncio.to_thread(scan_files, tree, names)
+
+
+async def _carry_in(root: Path, scan: Scan, quarantine: Quarantine, head: str | None) -> tuple[str, tuple[str, ...]]:
+    """Commit what is uncommitted on top of HEAD (of an empty folder, an empty tree); the commit and its paths."""
+    with TemporaryFile(dir=quarantine.folder.parent) as stream:
+        carried = await asyncio.to_thread(_write_stream, stream, root, scan, head)
+        stream.seek(0)
+        await quarantine.git("fast-import", "--quiet", "--done", stdin=stream, deadline=_HISTORY_DEADLINE)
+    return await quarantine.id("refs/dockwright/base"), carried
+
+
+def _write_stream(stream: IO[bytes], root: Path, scan: Scan, head: str | None) -> tuple[str, ...]:
+    """The commit in git's fast-import format, and the paths in it. Deletions come first: a file may become a folder."""
+    if len(scan.changes) > _MOST_FILES:
+        raise ConfigError(
+            f"{root} holds {len(scan.changes):,} uncommitted files, more than {_MOST_FILES:,}. "
+            "Commit them or have git ignore them (.gitignore), then run again."
+        )
+    when = f"{int(time.time())} +0000"
+    stream.write(b"commit refs/dockwright/base\n")
+    stream.write(f"committer {NAME} <{MAIL}> {when}\ndata {len(CARRIED_IN)}\n{CARRIED_IN}\n".encode())
+    if head:
+        stream.write(f"from {head}\n".encode())
+    carried = [found.path for found in scan.changes if found.mode is None]
+    stream.writelines(b"D %s\n" % _quoted(path) for path in carried)
+    with Tree(root) as tree:
+        for found in scan.changes:
+            line = _line(tree, found, scan.left_out) if found.mode else None
+            if line:
+                stream.write(line)
+                carried.append(found.path)
+            if stream.tell() > _MOST_BYTES:
+                raise ConfigError(
+                    f"The uncommitted files of {root} are larger than {_MOST_BYTES >> 20} MiB together. "
+                    "Commit them or have git ignore them (.gitignore), then run again."
+                )
+    stream.write(b"\ndone\n")
+    return tuple(text(path) for path in sorted(carried))
+
+
+def _line(tree: Tree, found: Found, left_out: list[str]) -> bytes | None:
+    """The fast-import line for a file, its bytes with it unless git has them; None where it cannot be read now."""
+    start = b"M %s " % (found.mode or "").encode()
+    if found.oid:
+        return start + b"%s %s\n" % (found.oid.encode(), _quoted(found.path))
+    data = read(tree, found.path, left_out)
+    if data is None:
+        return None
+    data = with_line_feeds(data) if found.line_feeds else data
+    return start + b"inline %s\ndata %d\n" % (_quoted(found.path), len(data)) + data + b"\n"
+
+
+def _quoted(path: bytes) -> bytes:
+    escaped = path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
+    return b'"' + escaped + b'"'

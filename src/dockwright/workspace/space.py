@@ -1,0 +1,212 @@
+"""The copy of the repository that an agent works on: its way into a sandbox, checkpoints, and the way out.
+
+All of it lives as commits in a quarantine repository of ours. The user's repository is read once and gets one new ref.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from dockwright.errors import ConfigError
+from dockwright.events import Delivered
+from dockwright.sandbox import Sandbox
+from dockwright.workspace import inside
+from dockwright.workspace.delivery import commit_message, fetch_into
+from dockwright.workspace.durable import write_durably
+from dockwright.workspace.hardened import GitError
+from dockwright.workspace.inside import InsideError
+from dockwright.workspace.names import leads_outside, refusal, text
+from dockwright.workspace.objects import LINK, SUBMODULE, Change, blobs, sizes
+from dockwright.workspace.quarantine import Quarantine
+
+_NO_DATE = "@0 +0000"  # equal work makes equal checkpoints
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The workspace as it was, as a commit on the checkpoint before. `left_out` names what is not in it, and why."""
+
+    commit: str
+    tree: str
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stat:
+    files: int
+    insertions: int
+    deletions: int
+
+
+@dataclass
+class Workspace:
+    """`base` is the commit the agent starts from: the user's `head`, or one on top of it with what was uncommitted.
+
+    `carried` names what is uncommitted in it, `left_out` what of the user's folder is not in it and why, `refused`
+    what must not come out of the sandbox. `last` is the newest checkpoint, `state` the run's private folder.
+    """
+
+    repo: Path
+    state: Path
+    base: str
+    head: str | None
+    branch: str
+    object_format: str
+    carried: tuple[str, ...]
+    left_out: tuple[str, ...]
+    last: Checkpoint
+    refused: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, state: Path) -> Workspace:
+        """The workspace that a run keeps in `state`. Raises ConfigError where there is none."""
+        try:
+            kept = json.loads((state / "workspace.json").read_bytes())
+        except FileNotFoundError:
+            raise ConfigError(f"{state} holds no workspace: that run ended before it took the repository in.") from None
+        lists = {name: tuple(kept[name]) for name in ("carried", "left_out", "refused")}
+        last = Checkpoint(kept["last"]["commit"], kept["last"]["tree"], tuple(kept["last"]["left_out"]))
+        return cls(**kept | lists | {"repo": Path(kept["repo"]), "state": state, "last": last})
+
+    def save(self) -> None:
+        kept = asdict(self) | {"repo": str(self.repo), "state": str(self.state)}
+        write_durably(self.state / "workspace.json", json.dumps(kept).encode())
+
+    @property
+    def quarantine(self) -> Quarantine:
+        return Quarantine(self.state / "objects.git")
+
+    async def enter(self, sandbox: Sandbox, commit: str | None = None) -> None:
+        """Fill the sandbox's empty /workspace with the files and the history of a commit, `base` if none is given."""
+        try:
+            await inside.enter(sandbox, self.quarantine, commit or self.base, self.branch, self.object_format)
+        except InsideError as error:
+            raise ConfigError(
+                f"The files of {self.repo} could not be laid out in the sandbox: {error}. "
+                "Make sure that its disk is large enough, then run again."
+            ) from error
+
+    async def checkpoint(self, sandbox: Sandbox, message: str) -> Checkpoint:
+        """Keep the files as they are now, but for what is ignored. The last one again where nothing changed.
+
+        Never fails for what the agent did: what cannot be taken stays inside and is named."""
+        before = self.last
+        try:
+            self.last = await self._take(sandbox, message)
+        except (InsideError, GitError, OSError):  # the agent may have broken our repository in the sandbox
+            self.last = await self._take_anew(sandbox, message)
+        if self.last != before:
+            await asyncio.to_thread(self.save)
+        return self.last
+
+    async def restore(self, sandbox: Sandbox, commit: str) -> Checkpoint:
+        """Make the files in the sandbox those of an earlier checkpoint; ignored files stay. It becomes the last one."""
+        tree = await self.quarantine.id(f"{commit}^{{tree}}")
+        try:
+            await inside.restore(sandbox, self.quarantine, tree)
+        except (InsideError, OSError):
+            await inside.rebuild(sandbox, self.quarantine, self.last.tree, self.object_format)
+            await inside.restore(sandbox, self.quarantine, tree)
+        self.last = Checkpoint(commit, tree)
+        return self.last
+
+    async def patch(self, commit: str) -> bytes:
+        """All changes from `base` to a commit, as a patch that `git apply` takes."""
+        return await self.quarantine.diff("diff", "--binary", "--full-index", self.base, commit)
+
+    async def diff_text(self, old: str, new: str) -> str:
+        """The changes between two commits, to be shown."""
+        return (await self.quarantine.diff("diff", old, new)).decode(errors="replace")
+
+    async def stat(self, commit: str) -> Stat:
+        """How much changed from `base` to a commit. Binary files count as files, not as lines."""
+        lines = (await self.quarantine.diff("diff", "--numstat", self.base, commit)).splitlines()
+        numbers = [line.split(b"\t")[:2] for line in lines]
+        plus, minus = (sum(int(pair[side]) for pair in numbers if pair[side] != b"-") for side in (0, 1))
+        return Stat(len(lines), plus, minus)
+
+    async def changed_files(self, commit: str) -> tuple[str, ...]:
+        return tuple(text(change.path) for change in await self.quarantine.changes(self.base, commit))
+
+    async def as_one_commit(self, commit: str, message: str = "Changes by dockwright") -> str:
+        """A commit's files as a single commit on `base`: what is proven and what is delivered."""
+        tree = await self.quarantine.id(f"{commit}^{{tree}}")
+        return await self.quarantine.commit(tree, self.base, message, f"@{int(time.time())} +0000")
+
+    async def deliver(
+        self, run: str, commit: str, message: str, *, model: str = "", branch: bool = True
+    ) -> Delivered | None:
+        """Hand a commit's files over as one commit on `base`: a patch file and, where asked and possible, a branch of
+        the user's repository. None where nothing changed. The user's refs, index, files and config stay as they are.
+        """
+        if not await self.quarantine.changes(self.base, commit):
+            return None
+        final = await self.as_one_commit(commit, commit_message(message, model))
+        ref = f"refs/heads/dockwright/{run}"
+        await self.quarantine.git("update-ref", ref, final)
+        patch = self.state / "changes.patch"
+        await asyncio.to_thread(write_durably, patch, await self.patch(final))
+        why = await fetch_into(self.repo, self.quarantine, ref, final) if branch else ""
+        stat = await self.stat(final)
+        return Delivered(
+            branch=f"dockwright/{run}" if branch and not why else None,
+            commit=final,
+            patch=str(patch),
+            files=stat.files,
+            insertions=stat.insertions,
+            deletions=stat.deletions,
+            left_out=self.last.left_out,
+            notes=tuple(filter(None, [why, *await self._links_outside(final)])),
+        )
+
+    async def _take_anew(self, sandbox: Sandbox, message: str) -> Checkpoint:
+        try:
+            await inside.rebuild(sandbox, self.quarantine, self.last.tree, self.object_format)
+            return await self._take(sandbox, message)
+        except (InsideError, GitError, OSError) as error:
+            return replace(self.last, left_out=(*self.refused, f"everything since the checkpoint before: {error}"))
+
+    async def _take(self, sandbox: Sandbox, message: str, *, again: bool = False) -> Checkpoint:
+        kept = await inside.keep(sandbox, self.last.tree)
+        if kept.pack is None or kept.tree == self.last.tree:
+            return replace(self.last, left_out=(*self.refused, *kept.complaints))
+        with TemporaryFile(dir=self.state) as file:
+            await inside.read_pack(sandbox, kept.pack, file)
+            await self.quarantine.take_in(file)
+        made, changes = await asyncio.gather(
+            self.quarantine.commit(kept.tree, self.last.commit, message, _NO_DATE),
+            self.quarantine.changes(self.last.tree, kept.tree),
+        )
+        refused = {change: why for change in changes if (why := _refusal(change))}
+        if refused and again:
+            raise GitError(f"{text(next(iter(refused)).path)} must not come out and could not be left out")
+        if refused:
+            lines = [f"{text(change.path)}: {why}" for change, why in refused.items()]
+            self.refused = tuple(dict.fromkeys([*self.refused, *lines]))
+            await inside.put_back(sandbox, list(refused))
+            return await self._take(sandbox, message, again=True)
+        return Checkpoint(made, kept.tree, (*self.refused, *kept.complaints))
+
+    async def _links_outside(self, commit: str) -> list[str]:
+        changes = await self.quarantine.changes(self.base, commit)
+        links = {change.new.oid: change.path for change in changes if change.new and change.new.mode == LINK}
+        targets = {oid: target async for oid, target in blobs(self.quarantine, await sizes(self.quarantine, links))}
+        return [
+            f"{text(path)} is a link that leads out of the repository, to {text(targets[oid])}"
+            for oid, path in links.items()
+            if leads_outside(path, targets[oid])
+        ]
+
+
+def _refusal(change: Change) -> str | None:
+    """Why a change made inside may not come out."""
+    if change.new is None:
+        return None
+    if change.new.mode == SUBMODULE:
+        return "a repository of its own inside the workspace"
+    return refusal(change.path)
