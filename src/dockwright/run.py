@@ -20,7 +20,16 @@ from dockwright.agent import Agent, resolve_tools
 from dockwright.config import Config, SandboxSettings
 from dockwright.errors import ConfigError, DockwrightError, LimitReached, ModelError, ModelRefused, SandboxError
 from dockwright.events import (
-    Event, JsonObject, NetworkAsked, Noted, Reported, RunFinished, RunStarted, SandboxStarted, Status, ToolFinished,
+    Event,
+    JsonObject,
+    NetworkAsked,
+    Noted,
+    Reported,
+    RunFinished,
+    RunStarted,
+    SandboxStarted,
+    Status,
+    ToolFinished,
 )  # fmt: skip
 from dockwright.journal import Journal, Sink
 from dockwright.model import Model

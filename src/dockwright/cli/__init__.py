@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 app = typer.Typer(
-    name="dockwright", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False,
+    name="dockwright", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    add_completion=False,
     help="A backend engineer that works in a box: give it a repository and a task, get back a proven branch.",
 )  # fmt: skip
 agents_app = typer.Typer(no_args_is_help=True, help="Personas: list, show, lint.", rich_markup_mode=None)
