@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -364,3 +365,17 @@ def test_a_missing_file_and_a_missing_default_repository_are_said(folder: Path) 
         read_tasks(folder / "t.yaml", Defaults(folder, smith), lambda name: persona(folder, name))
     with pytest.raises(ConfigError, match=r"There is no folder .*/gone to work on\. Check the path given with -C\."):
         read_tasks(folder / "t.yaml", Defaults(folder / "gone", smith), lambda name: persona(folder, name))
+
+
+@pytest.mark.parametrize(("kind", "ids"), [("yaml", ["health", "login"]), ("json", ["health"]), ("csv", ["health"])])
+def test_the_examples_of_the_documentation_can_be_used(folder: Path, kind: str, ids: list[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs/batch.md").read_text()
+    example = re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)[0]
+    for name in ("services/orders", "services/shop", "prompts"):
+        (folder / name).mkdir(parents=True)
+    (folder / "prompts/login.md").write_text("Add a login.\n")
+
+    tasks = read(folder, f"t.{kind.replace('json', 'jsonl')}", example.replace("backend-engineer", "smith"))
+
+    assert [task.id for task in tasks] == ids
+    assert {task.checks[0] for task in tasks} == {"make test"}

@@ -1,0 +1,125 @@
+"""A batch while it goes on: a line for each task that ended, and on a terminal below them what goes on now.
+
+The live part leaves nothing behind. A terminal or a pipe that goes away never ends a batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from dockwright.events import CheckFinished, Event, SandboxStarted, Status, ToolStarted, TurnStarted
+from dockwright.result import RunResult
+from dockwright.ui.calls import asked
+from dockwright.ui.visible import clip, visible
+from dockwright.ui.words import count, duration, money, status_style, status_words
+
+_FRAMES_A_SECOND = 4
+_BAR = 30
+_NAME = 24
+
+
+class Row:
+    """A task at work. `take` is a sink."""
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        self.result = RunResult()
+        self._doing = "starting"
+        self._since = time.monotonic()
+
+    def take(self, event: Event) -> None:
+        self.result = self.result.after(event)
+        match event:
+            case TurnStarted(turn=turn):
+                self._doing = f"turn {turn}"
+            case ToolStarted(turn=turn):
+                self._doing = f"turn {turn} · {asked(event.name, event.input).plain}"
+            case SandboxStarted(purpose="proof") | CheckFinished():
+                self._doing = "checks"
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._since
+
+    def line(self, width: int, seconds: float) -> Text:
+        spent = f"{money(self.result.cost)} · {duration(seconds)}"
+        doing = clip(f"{spent} · {self._doing}", max(width - _NAME - 4, 10))
+        return Text.assemble("  ", (clip(self.task, _NAME).ljust(_NAME), "bold"), "  ", (doing, "dim"))
+
+
+class Board:
+    """`before` are the states of tasks that had ended in an earlier go."""
+
+    def __init__(self, console: Console, total: int, before: Iterable[Status] = ()) -> None:
+        self._console, self._total = console, total
+        self._ended = Counter(before)
+        self._spent = 0.0
+        self._rows: list[Row] = []
+        self._live: Live | None = None
+        if console.is_terminal and not console.is_dumb_terminal:
+            self._live = Live(
+                console=console, get_renderable=self._screen, refresh_per_second=_FRAMES_A_SECOND, transient=True
+            )
+
+    def __enter__(self) -> Self:
+        with self._unwatched():
+            if self._live:
+                self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._unwatched():
+            if self._live:
+                self._live.stop()
+
+    def add(self, task: str) -> Row:
+        row = Row(task)
+        self._rows.append(row)
+        return row
+
+    def end(self, row: Row, result: RunResult) -> None:
+        self._rows.remove(row)
+        self._ended[result.status] += 1
+        self._spent += result.cost or 0.0
+        facts = [count(result.turns, "turn"), money(result.cost), duration(result.seconds)]
+        facts += (visible(fact, newlines=False) for fact in (result.branch, result.reason) if fact)
+        status = (status_words(result.status), status_style(result.status))
+        number = (f"[{self._ended.total()}/{self._total}] ", "dim")
+        line = Text.assemble(number, row.task, "  ", status, f"  {' · '.join(facts)}")
+        if self._live:
+            line.truncate(self._console.width, overflow="ellipsis")
+        self.say(line)
+
+    def say(self, what: RenderableType) -> None:
+        """Print above the live part."""
+        with self._unwatched():
+            self._console.print(what, soft_wrap=isinstance(what, str | Text), highlight=False, markup=False)
+
+    def _screen(self) -> Group:
+        rows = tuple(self._rows)
+        facts = [f"{self._ended.total()} of {self._total}"]
+        facts += (f"{number} {status_words(status)}" for status, number in self._ended.most_common())
+        facts += [f"{len(rows)} running", money(self._spent + sum(row.result.cost or 0.0 for row in rows))]
+        head = Table.grid(padding=(0, 2))
+        head.add_row(ProgressBar(self._total, self._ended.total(), width=_BAR), Text(" · ".join(facts)))
+        return Group(head, *(row.line(self._console.width, row.seconds) for row in rows))
+
+    @contextmanager
+    def _unwatched(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SystemExit):  # rich answers a broken pipe with SystemExit
+            self._console.quiet = True

@@ -1,0 +1,214 @@
+"""What a batch makes of the folder it finds, and of the ends of its tasks."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from rich.console import Console
+
+from dockwright import agent
+from dockwright.batch import AGAIN, WORST_FIRST, ResultLine, batch, worst
+from dockwright.config import Config, ModelSettings, SandboxSettings
+from dockwright.errors import ConfigError, ExitCode
+from dockwright.events import RunFinished, RunStarted, Status, Usage
+from dockwright.journal import Journal
+from dockwright.result import exit_code_of
+from dockwright.run import Host
+from dockwright.tasks import ListedTask
+
+PAGE = Path(__file__).parents[2] / "docs/batch.md"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def listed(out: Path, *ids: str, tools: str = "Nothing") -> list[ListedTask]:
+    """Tasks for a persona without a tool that exists, so that none of them gets as far as a sandbox."""
+    path = out.parent / "smith.md"
+    path.write_text(f"---\nname: smith\ndescription: builds\ntools: {tools}\n---\nBuild.\n")
+    smith = agent.load(path)
+    return [ListedTask(id=id_, line=line, prompt=id_, repo=out, agent=smith) for line, id_ in enumerate(ids, 1)]
+
+
+def line(task: ListedTask, status: Status, *, run: str = "0", cost: float = 1.0) -> ResultLine:
+    return ResultLine(
+        id=task.id, run=run, status=status, exit_code=exit_code_of(status), agent="smith", model="m", repo="/repo",
+        turns=1, cost=cost, usage=Usage(), started=None, seconds=1.0, task_sha256=task.sha256,
+    )  # fmt: skip
+
+
+def write(out: Path, *lines: ResultLine, torn: str = "") -> None:
+    """The lines, with a folder for each of their tasks."""
+    for each in lines:
+        (out / each.id).mkdir(exist_ok=True)
+        (out / each.id / "journal.jsonl").touch()
+    (out / "results.jsonl").write_text("".join(f"{each.model_dump_json()}\n" for each in lines) + torn)
+
+
+def results(out: Path) -> list[ResultLine]:
+    return [ResultLine.model_validate_json(each) for each in (out / "results.jsonl").read_text().splitlines()]
+
+
+async def run(tasks: Sequence[ListedTask], out: Path, host: Host | None = None, jobs: int = 2) -> tuple[int, list[str]]:
+    file = io.StringIO()
+    config = Config(model=ModelSettings(api_key=SecretStr("sk")), sandbox=SandboxSettings(backend="bubblewrap"))
+    code = await batch(tasks, config, host or Host(), out, jobs, Console(file=file, width=200))
+    return code, file.getvalue().splitlines()
+
+
+async def test_the_last_line_of_each_task_counts_and_stays_in_the_order_of_the_list(out: Path) -> None:
+    a, b, c = listed(out, "a", "b", "c")
+    kept = [line(c, "done"), line(a, "interrupted"), line(b, "refused"), line(a, "unverified", run="1")]
+    write(out, *kept, torn='{"id": "b", "sta')
+
+    code, shown = await run([a, b, c], out)
+
+    assert (code, results(out)) == (6, [kept[3], kept[2], kept[0]])
+    assert shown[0] == "3 tasks, 2 at once, 3 finished before"
+    assert not list(out.glob(".results*"))
+
+
+@pytest.mark.parametrize("status", sorted(AGAIN))
+async def test_what_did_not_come_to_its_end_is_done_again_and_the_old_folder_kept(out: Path, status: Status) -> None:
+    (a,) = listed(out, "a")
+    write(out, line(a, status, run="old"))
+    for expected in (["a", "a~1"], ["a", "a~1", "a~2"]):
+        code, _ = await run([a], out)
+
+        (again,) = results(out)
+        assert (code, again.status) == (2, "config_error")
+        assert again.run != "old"
+        assert "none of it can be used" in again.reason
+        assert sorted(path.name for path in out.iterdir() if path.is_dir()) == expected
+
+
+async def test_a_task_whose_folder_was_removed_is_done_again(out: Path) -> None:
+    a, b = listed(out, "a", "b")
+    write(out, line(a, "verified"), line(b, "verified"))
+    (out / "b/journal.jsonl").unlink()
+    (out / "b").rmdir()
+
+    await run([a, b], out)
+
+    assert [each.status for each in results(out)] == ["verified", "config_error"]
+
+
+async def test_a_run_that_ended_before_its_line_was_written_is_not_done_again(out: Path) -> None:
+    a, b = listed(out, "a", "b")
+    for task, prompt in ((a, a.prompt), (b, "something else")):
+        (out / task.id).mkdir()
+        with Journal(out / task.id / "journal.jsonl") as journal:
+            started = RunStarted(
+                run=f"run-{task.id}", version="1", task=prompt, agent="smith", agent_sha256=task.agent.sha256,
+                model="m", repo=str(task.repo),
+            )  # fmt: skip
+            await journal.append(started)
+            await journal.append(RunFinished(status="done", exit_code=0))
+
+    await run([a, b], out)
+
+    assert [(each.run == f"run-{each.id}", each.status) for each in results(out)] == [
+        (True, "done"),
+        (False, "config_error"),
+    ]
+
+
+async def refused(tasks: Sequence[ListedTask], out: Path) -> str:
+    (out / ".lock").touch()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError) as caught:
+        await run(tasks, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    return str(caught.value).replace(str(out), "OUT")
+
+
+async def test_finished_tasks_that_were_changed_are_named_and_nothing_starts(out: Path) -> None:
+    a, b, c = listed(out, "a", "b", "c")
+    write(out, line(a, "verified"), line(b, "limit"))
+    changed = [replace(a, prompt="Other words."), replace(b, tags=("new",)), c]
+
+    assert await refused(changed, out) == (
+        "OUT holds results of tasks that were changed since: a. Remove their folders to have them done anew, undo the "
+        "change, or choose another --out. Nothing was started."
+    )
+
+
+async def test_finished_tasks_that_are_not_in_the_list_are_named_and_nothing_starts(out: Path) -> None:
+    tasks = listed(out, *(f"t{number}" for number in range(14)))
+    write(out, *(line(task, "done") for task in tasks))
+
+    assert await refused(tasks[:1], out) == (
+        "OUT holds results of tasks that are not in the list: t1, t2, t3, t4, t5, t6, t7, t8, t9, t10 and 3 more. Put "
+        "them back into the list, remove their folders, or choose another --out. Nothing was started."
+    )
+
+
+async def test_folders_and_files_of_others_are_never_moved(out: Path) -> None:
+    (out / "src").mkdir()
+    (out / "src/app.py").touch()
+    (out / "README.md").touch()
+    (out / "empty").mkdir()
+
+    assert await refused(listed(out, "src", "README.md", "empty", "new"), out) == (
+        "OUT holds something else under the names of tasks: src, README.md. Choose another --out. Nothing was started."
+    )
+
+
+async def test_a_line_that_is_no_result_is_named(out: Path) -> None:
+    (a,) = listed(out, "a")
+    write(out, line(a, "done"))
+    with (out / "results.jsonl").open("a") as file:
+        file.write('{"id": 1}\n')
+
+    assert await refused([a], out) == (
+        "OUT/results.jsonl:2: this is no line of results: Input should be a valid string. Mend it, or choose another "
+        "--out. Nothing was started."
+    )
+
+
+async def test_one_batch_at_a_time_works_in_a_folder(out: Path) -> None:
+    with (out / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert await refused(listed(out, "a"), out) == (
+            "Another batch is at work in OUT. Wait until it has ended, or choose another --out."
+        )
+
+
+@pytest.mark.bubblewrap
+async def test_a_bug_in_one_task_is_told_and_ends_no_other(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (out.parent / "repo").mkdir()
+    tasks = [replace(task, repo=out.parent / "repo") for task in listed(out, "a", "b", "c", tools="Read")]
+    tasks[1] = replace(tasks[1], net=("nowhere!",))  # a mistake that reading the list would have found
+
+    code, _ = await run(tasks, out, Host(ca_file=out / "gone.pem"), jobs=1)
+
+    told = f"FileNotFoundError: [Errno 2] No such file or directory: '{out / 'gone.pem'}'"
+    assert code == ExitCode.BUG
+    assert [(each.status, each.exit_code) for each in results(out)] == [("bug", 1), ("config_error", 2), ("bug", 1)]
+    assert results(out)[0].reason == told
+    assert capfd.readouterr().err.count(told) == 2
+
+
+def test_the_worst_end_decides() -> None:
+    assert [int(code) for code in WORST_FIRST] == [130, 1, 2, 8, 7, 5, 6, 3, 4]
+    assert [worst(WORST_FIRST[number:]) for number in range(9)] == list(WORST_FIRST)
+    assert (worst([0, 0]), worst([]), worst([0, 4, 3])) == (ExitCode.OK, ExitCode.OK, ExitCode.CHECKS_FAILED)
+
+
+def test_the_example_of_the_documentation_is_a_whole_line() -> None:
+    page = PAGE.read_text()
+    example = json.loads(re.findall(r"```json\n(\{\n.*?)```", page, re.DOTALL)[0])
+
+    assert ResultLine.model_validate(example).model_dump(mode="json") == example
+    assert re.findall(r"^\| (\d+) \|", page, re.MULTILINE) == [str(int(code)) for code in WORST_FIRST]
