@@ -133,9 +133,9 @@ class Sandbox:
         """Run a program as the agent's user in a session of its own and wait until it exits.
 
         argv[0] is looked up in PATH inside. `env` is added to the sandbox's own, which is the image's; nothing else is.
-        `timeout` is in seconds, after which the whole process tree is dead. `limit` bounds each of stdout and stderr, in bytes. What
-        the program writes to descriptor 9 is taken as its working directory. Cancelling the call kills the tree too.
-        A program that cannot be started raises the OSError that exec gave.
+        `timeout` is in seconds, after which the whole process tree is dead. `limit` bounds each of stdout and stderr,
+        in bytes. What the program writes to descriptor 9 is taken as its working directory. Cancelling the call kills
+        the tree too. A program that cannot be started raises the OSError that exec gave.
         """
         call = self._command("exec", argv, cwd, env, limit, merge=merge)
         call |= {"stdin": bool(stdin), "timeout": timeout, "live": on_output is not None}

@@ -32,7 +32,7 @@ from dockwright.sandbox.runner.wire import (
 Json = Mapping[str, Any]
 
 
-class ChannelLost(ConnectionError):  # noqa: N818 - a state of affairs, as SandboxLost is
+class ChannelLost(ConnectionError):
     """The stream ended, or the other end broke the protocol."""
 
 

@@ -7,11 +7,11 @@ The SDK is synchronous and is called in threads; the runner's stream is its hija
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -222,16 +222,30 @@ class Docker:
         return f"The container {cause}."
 
     def _remove(self, client: DockerClient) -> None:
-        from docker.errors import NotFound
-
+        """Both, also where somebody else is just removing the container: then its volume is busy for a moment."""
         try:
-            if self._container is not None:
-                with contextlib.suppress(NotFound):
-                    self._container.remove(force=True, v=True)
-            with contextlib.suppress(NotFound):
-                client.volumes.get(self._volume).remove(force=True)
+            if (container := self._container) is not None:
+                _persist(lambda: container.remove(force=True, v=True))
+            _persist(lambda: client.volumes.get(self._volume).remove(force=True))
         finally:
             client.close()
+
+
+def _persist(remove: Callable[[], object]) -> None:
+    """Remove until it is gone, as long as the engine says that it is busy."""
+    from docker.errors import APIError, NotFound
+
+    until = time.monotonic() + _API_SECONDS
+    while True:
+        try:
+            remove()
+            return
+        except NotFound:
+            return
+        except APIError as error:
+            if error.status_code != 409 or time.monotonic() > until:
+                raise
+        time.sleep(0.1)
 
 
 class _Demultiplexer(asyncio.Protocol):

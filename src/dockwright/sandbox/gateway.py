@@ -35,7 +35,7 @@ _NEVER_TUNNELLED = {b"connection", b"proxy-connection", b"keep-alive", b"proxy-a
 Asked = Callable[[str, int, str | None], None]  # host, port, why it was denied
 
 
-class Denied(Exception):  # noqa: N818 - an answer, not a fault
+class Denied(Exception):
     """The policy says no; the text is told to whoever asked."""
 
 
