@@ -40,25 +40,31 @@ class _Plan:
     conflicts: list[str] = field(default_factory=list)
 
 
-async def apply(repo: Path, state: Path, run: str) -> tuple[str, ...]:
+async def apply(
+    repo: Path, state: Path, run: str, *, old: str | None = None, new: str | None = None
+) -> tuple[str, ...]:
     """Write what a run delivered into the folder `repo`; `state` is the run's. Returns the paths that were changed.
+
+    `old` and `new` are checkpoints of the run: what the folder has of it already, and what it shall have, if these are
+    not the base and what was delivered.
 
     Raises ConfigError, naming paths, where there is uncommitted work that the run did not know, or where a path is not
     what the run started from; then nothing was changed.
     """
     workspace = Workspace.load(state)
     quarantine = workspace.quarantine
+    start = old or workspace.base
     try:
-        commit = await quarantine.id(f"refs/heads/dockwright/{run}^{{commit}}")
+        commit = new or await quarantine.id(f"refs/heads/dockwright/{run}^{{commit}}")
     except GitError:
         raise ConfigError(f"The run {run} delivered nothing that could be applied.") from None
     target = await find_source(repo)
     if isinstance(target, Repository):
         if target.bare:
             raise ConfigError(f"{repo} has no working tree. Merge the branch dockwright/{run} instead.")
-        known = [await tree_of(quarantine, treeish) for treeish in (workspace.base, commit)]
+        known = [await tree_of(quarantine, treeish) for treeish in (start, commit)]
         await _refuse_uncommitted(target, known, run)
-    changes = await quarantine.changes(workspace.base, commit)
+    changes = await quarantine.changes(start, commit)
     known_sizes = await sizes(quarantine, {change.new.oid for change in changes if change.new})
     links = {
         change.new.oid: known_sizes[change.new.oid] for change in changes if change.new and change.new.mode == LINK
