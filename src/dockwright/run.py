@@ -9,17 +9,27 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from dockwright import __version__
 from dockwright.agent import Agent, resolve_tools
 from dockwright.config import Config, SandboxSettings
-from dockwright.errors import ConfigError, DockwrightError, LimitReached, ModelError, ModelRefused, SandboxError
+from dockwright.errors import (
+    ConfigError,
+    DockwrightError,
+    LimitReached,
+    ModelError,
+    ModelRefused,
+    SandboxError,
+    SandboxLost,
+)
 from dockwright.events import (
+    CheckpointMade,
     Event,
     JsonObject,
     NetworkAsked,
@@ -30,7 +40,7 @@ from dockwright.events import (
     SandboxStarted,
     Status,
     ToolFinished,
-)  # fmt: skip
+)
 from dockwright.journal import Journal, Sink
 from dockwright.model import Model
 from dockwright.prompt import NOTES, project_notes, system_blocks
@@ -157,9 +167,16 @@ def write_report(folder: Path, result: RunResult) -> None:
 async def _carry_out(
     task: Task, config: Config, host: Host, folder: Path, journal: Journal, outcome: Outcome
 ) -> tuple[Status, str]:
-    async with open_work(task, config, host, folder, journal) as work:
-        status, reason = await _converse(work, task, journal, outcome)
-        done = await work.workspace.checkpoint(work.sandbox, task.prompt)
+    work = None
+    try:
+        async with open_work(task, config, host, folder, journal) as work:
+            status, reason = await _converse(work, task, journal, outcome)
+            await keep(work.workspace, work.sandbox, journal, outcome.result.turns)
+    except SandboxLost as error:
+        if work is None:
+            raise
+        status, reason = "sandbox_lost", str(error)
+    done = work.workspace.last
     changed = await deliver(work.workspace, done, task, journal)
     if status != "done":
         return status, reason
@@ -198,6 +215,14 @@ async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) 
     return "done", ""
 
 
+async def keep(workspace: Workspace, sandbox: Sandbox, journal: Journal, turn: int) -> None:
+    """Take the files as they are now to the host, where they outlive the sandbox."""
+    before = workspace.last.commit
+    made = await workspace.checkpoint(sandbox, f"Turn {turn}")
+    if made.commit != before:
+        await journal.append(CheckpointMade(turn=turn, commit=made.commit, tree=made.tree))
+
+
 async def deliver(workspace: Workspace, done: Checkpoint, task: Task, journal: Journal) -> bool:
     """Hand the work back; whether there was any."""
     delivered = await workspace.deliver(
@@ -227,7 +252,9 @@ async def open_work(task: Task, config: Config, host: Host, folder: Path, journa
         async with open_bench(config.sandbox, host, task.run, "work", journal) as sandbox:
             await workspace.enter(sandbox)
             await warming
-            yield Work(_session(task, config, host, model, wanted, sandbox, journal), workspace, sandbox, journal)
+            after = partial(keep, workspace, sandbox, journal)
+            session = _session(task, config, host, model, wanted, sandbox, journal, after)
+            yield Work(session, workspace, sandbox, journal)
 
 
 @asynccontextmanager
@@ -242,7 +269,14 @@ async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.T
 
 
 def _session(
-    task: Task, config: Config, host: Host, model: Model, wanted: Sequence[str], sandbox: Sandbox, journal: Journal
+    task: Task,
+    config: Config,
+    host: Host,
+    model: Model,
+    wanted: Sequence[str],
+    sandbox: Sandbox,
+    journal: Journal,
+    after_changes: Callable[[int], Awaitable[None]],
 ) -> Session:
     names = [name for tool in wanted for name in (tool, *COMPANIONS.get(tool, ()))]
     report = report_tool(return_format(task.agent.prompt))
@@ -254,7 +288,7 @@ def _session(
     context = ToolContext(sandbox=sandbox, rules=task.agent.rules, search=host.search or _search(config, model))
     turns = min(filter(None, (config.limits.turns, task.agent.max_turns)), default=None)
     limits = config.limits.model_copy(update={"turns": turns})
-    return Session(model, tools, context, journal, system=system, limits=limits)
+    return Session(model, tools, context, journal, system=system, limits=limits, after_changes=after_changes)
 
 
 def _search(config: Config, model: Model) -> SearchBackend | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from dockwright.calls import Calls, append
@@ -45,8 +45,10 @@ class Session:
         system: Sequence[JsonObject],
         limits: Limits | None = None,
         events: Iterable[Event] = (),
+        after_changes: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
-        """`events` are those already in the journal, to go on after them."""
+        """`events` are those already in the journal, to go on after them. `after_changes` is told of each turn whose
+        calls may have changed something, before the next request."""
         self.history = History()
         for event in events:
             self.history.add(event)
@@ -55,6 +57,7 @@ class Session:
         self._model, self._tools, self._journal = model, tools, journal
         self._system, self._offers = tuple(system), tuple(tool.offer() for tool in tools.values())
         self._limits = limits or Limits()
+        self._after_changes = after_changes
         self._seconds = 0.0
 
     async def ask(self, content: str | Sequence[JsonObject], source: Literal["user", "harness"] = "user") -> Answered:
@@ -98,7 +101,10 @@ class Session:
         while True:
             self._check_limits()
             answered = await self._turn(clock)
-            if any(block["type"] == "tool_use" for block in answered.content):
+            called = [str(block["name"]) for block in answered.content if block["type"] == "tool_use"]
+            if self._after_changes and any(not self._tools[name].read_only for name in called if name in self._tools):
+                await self._after_changes(answered.turn)
+            if called:
                 nudges = 0
                 if answered.stop_reason == "cut":
                     await self._prompt(_CUT, "harness")

@@ -88,18 +88,20 @@ async def test_a_passing_fault_of_the_api_is_told_and_survived(desk: Desk) -> No
 
 
 @pytest.mark.docker
-async def test_a_lost_sandbox_has_its_own_end(desk: Desk) -> None:
-    async with ScriptedApi([Turn([tool_use("Bash", {"command": "sleep 100"})]), "Done."]) as api:
+async def test_a_lost_sandbox_has_its_own_end_and_loses_no_finished_turn(desk: Desk) -> None:
+    async with ScriptedApi([Turn([WRITE]), Turn([tool_use("Bash", {"command": "sleep 100"})]), "Done."]) as api:
         process = await desk.start(api, *desk.arguments("docker"))
-        while not api.requests:
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(0.5)
-        client = connect()
-        client.containers.get(f"dockwright-{desk.runs[-1].name}").remove(force=True)
-        client.close()
         async with asyncio.timeout(60):
+            while len(api.requests) < 2:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
+            client = connect()
+            client.containers.get(f"dockwright-{desk.runs[-1].name}").remove(force=True)
+            client.close()
             output, _ = await process.communicate()
-    assert (process.returncode, result(desk).status) == (8, "sandbox_lost"), output.decode()
+    found = result(desk)
+    assert (process.returncode, found.status) == (8, "sandbox_lost"), output.decode()
+    assert desk.git("show", f"{found.branch}:app.sh") == "echo hello\n"
     assert leftovers(desk.runs[-1].name) == []
 
 
