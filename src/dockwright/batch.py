@@ -25,7 +25,7 @@ from dockwright.errors import ConfigError, ExitCode
 from dockwright.events import CheckFinished, JsonObject, RunStarted, Status, Usage
 from dockwright.journal import JournalError, read
 from dockwright.result import RunResult, exit_code_of
-from dockwright.run import Host, Task, run
+from dockwright.run import Host, Task, check, run
 from dockwright.tasks import ListedTask
 from dockwright.tasks.fields import RESULTS
 from dockwright.ui.board import Board
@@ -133,11 +133,13 @@ async def batch(
     """Do what is not finished yet, `jobs` tasks at once, each in a folder of its own in `out`. Cancelled once, it hands
     over what the running tasks have so far; twice, it stops at once. Returns the worst exit code of all tasks.
 
-    Raises ConfigError, before anything starts, where `out` holds something else than the results of these tasks.
+    Raises ConfigError, before anything starts, where `out` holds something else than the results of these tasks, or
+    where one of them cannot be begun.
     """
     with _alone(out):
         results = Results(out)
         left = _left(listed, results, out)
+        _check(left, config)
         before = [results.last[task.id].status for task in listed if task not in left]
         with Board(console, len(listed), before) as board:
             board.say(f"{len(listed)} tasks, {jobs} at once" + (f", {len(before)} finished before" if before else ""))
@@ -191,10 +193,7 @@ async def _side_by_side(
 async def _attempt(listed: ListedTask, config: Config, host: Host, out: Path, results: Results, board: Board) -> None:
     folder = out / listed.id
     _move_aside(folder)
-    task = Task(
-        prompt=listed.prompt, repo=listed.repo, agent=listed.agent, model=listed.model, checks=listed.checks,
-        deliver=listed.deliver,
-    )  # fmt: skip
+    task = _task(listed)
     row = board.add(listed.id)
     try:
         result = await run(task, _configured(listed, config), host, folder, (row.take,))
@@ -206,6 +205,13 @@ async def _attempt(listed: ListedTask, config: Config, host: Host, out: Path, re
         result = row.result.model_copy(update=bug)
     results.add(ResultLine.of(listed, task.run, result))
     board.end(row, result)
+
+
+def _task(listed: ListedTask) -> Task:
+    return Task(
+        prompt=listed.prompt, repo=listed.repo, agent=listed.agent, model=listed.model, checks=listed.checks,
+        deliver=listed.deliver,
+    )  # fmt: skip
 
 
 def _configured(task: ListedTask, config: Config) -> Config:
@@ -264,6 +270,19 @@ def _left(listed: Sequence[ListedTask], results: Results, out: Path) -> list[Lis
             "Nothing was started."
         )
     return left
+
+
+def _check(left: Sequence[ListedTask], config: Config) -> None:
+    """Raises ConfigError saying which tasks cannot be begun, each reason once."""
+    refused: dict[str, list[str]] = {}
+    for listed in left:
+        try:
+            check(_task(listed), _configured(listed, config))
+        except ConfigError as error:
+            refused.setdefault(str(error), []).append(listed.id)
+    if refused:
+        reasons = "\n".join(f"{_some(ids)}: {reason}" for reason, ids in refused.items())
+        raise ConfigError(f"Some tasks cannot be begun, so nothing was started.\n{reasons}")
 
 
 def _is_finished(line: ResultLine | None, out: Path) -> bool:

@@ -23,6 +23,7 @@ from dockwright.journal import Journal
 from dockwright.result import exit_code_of
 from dockwright.run import Host
 from dockwright.tasks import ListedTask
+from dockwright.tools import TOOLS
 
 PAGE = Path(__file__).parents[2] / "docs/batch.md"
 
@@ -33,8 +34,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def listed(out: Path, *ids: str, tools: str = "Nothing") -> list[ListedTask]:
-    """Tasks for a persona without a tool that exists, so that none of them gets as far as a sandbox."""
+def listed(out: Path, *ids: str, tools: str = "Read") -> list[ListedTask]:
     path = out.parent / "smith.md"
     path.write_text(f"---\nname: smith\ndescription: builds\ntools: {tools}\n---\nBuild.\n")
     smith = agent.load(path)
@@ -61,9 +61,11 @@ def results(out: Path) -> list[ResultLine]:
 
 
 async def run(tasks: Sequence[ListedTask], out: Path, host: Host | None = None, jobs: int = 2) -> tuple[int, list[str]]:
+    """Where no host is given there is no root file system for a sandbox, so that no task gets further than that."""
     file = io.StringIO()
-    config = Config(model=ModelSettings(api_key=SecretStr("sk")), sandbox=SandboxSettings(backend="bubblewrap"))
-    code = await batch(tasks, config, host or Host(), out, jobs, Console(file=file, width=200))
+    nobody = ModelSettings(api_key=SecretStr("sk"), base_url="http://127.0.0.1:9", attempts=1)
+    config = Config(model=nobody, sandbox=SandboxSettings(backend="bubblewrap"))
+    code = await batch(tasks, config, host or Host(root=out / "gone"), out, jobs, Console(file=file, width=200))
     return code, file.getvalue().splitlines()
 
 
@@ -87,9 +89,9 @@ async def test_what_did_not_come_to_its_end_is_done_again_and_the_old_folder_kep
         code, _ = await run([a], out)
 
         (again,) = results(out)
-        assert (code, again.status) == (2, "config_error")
+        assert (code, again.status) == (8, "sandbox_lost")
         assert again.run != "old"
-        assert "none of it can be used" in again.reason
+        assert again.reason.startswith(f"{out}/gone has neither")
         assert sorted(path.name for path in out.iterdir() if path.is_dir()) == expected
 
 
@@ -101,7 +103,7 @@ async def test_a_task_whose_folder_was_removed_is_done_again(out: Path) -> None:
 
     await run([a, b], out)
 
-    assert [each.status for each in results(out)] == ["verified", "config_error"]
+    assert [each.status for each in results(out)] == ["verified", "sandbox_lost"]
 
 
 async def test_a_run_that_ended_before_its_line_was_written_is_not_done_again(out: Path) -> None:
@@ -120,7 +122,7 @@ async def test_a_run_that_ended_before_its_line_was_written_is_not_done_again(ou
 
     assert [(each.run == f"run-{each.id}", each.status) for each in results(out)] == [
         (True, "done"),
-        (False, "config_error"),
+        (False, "sandbox_lost"),
     ]
 
 
@@ -188,16 +190,26 @@ async def test_one_batch_at_a_time_works_in_a_folder(out: Path) -> None:
 @pytest.mark.bubblewrap
 async def test_a_bug_in_one_task_is_told_and_ends_no_other(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (out.parent / "repo").mkdir()
-    tasks = [replace(task, repo=out.parent / "repo") for task in listed(out, "a", "b", "c", tools="Read")]
-    tasks[1] = replace(tasks[1], net=("nowhere!",))  # a mistake that reading the list would have found
+    a, b = (replace(task, repo=out.parent / "repo") for task in listed(out, "a", "b"))
+    b = replace(b, net=("none",))
 
-    code, _ = await run(tasks, out, Host(ca_file=out / "gone.pem"), jobs=1)
+    code, _ = await run([a, b], out, Host(ca_file=out / "gone.pem"), jobs=1)
 
     told = f"FileNotFoundError: [Errno 2] No such file or directory: '{out / 'gone.pem'}'"
-    assert code == ExitCode.BUG
-    assert [(each.status, each.exit_code) for each in results(out)] == [("bug", 1), ("config_error", 2), ("bug", 1)]
-    assert results(out)[0].reason == told
-    assert capfd.readouterr().err.count(told) == 2
+    assert (code, [each.status for each in results(out)]) == (ExitCode.BUG, ["bug", "model_error"])
+    assert (results(out)[0].reason, capfd.readouterr().err.count(told)) == (told, 1)
+
+
+async def test_tasks_that_cannot_be_begun_are_told_at_once_and_nothing_starts(out: Path) -> None:
+    a, b, c = listed(out, "a", "b", "c", tools="Nothing")
+    d = replace(listed(out, "d")[0], repo=out / "gone")
+
+    assert await refused([a, b, c, d], out) == (
+        "Some tasks cannot be begun, so nothing was started.\n"
+        "a, b, c: The persona smith asks for Nothing, and none of it can be used. Correct `tools` or `disallowedTools` "
+        f"in {a.agent.path}; there are: {', '.join(TOOLS)}. Capitals count.\n"
+        "d: OUT/gone is not a folder. Name a repository, or an empty folder to start from."
+    )
 
 
 def test_the_worst_end_decides() -> None:
