@@ -68,7 +68,11 @@ def _engine() -> Iterator[Line]:
         left = client.containers.list(all=True, filters={"label": LABEL})
         if left:
             names = ", ".join(container.name or container.id or "?" for container in left)
-            yield "ok", "containers", f"of runs that go on, or that were killed: {names} (docker rm -f removes one)"
+            yield (
+                "ok",
+                "containers",
+                f"of runs that go on, or that were killed: {names} (dockwright gc removes the latter)",
+            )
     finally:
         client.close()
 

@@ -257,6 +257,17 @@ def doctor() -> None:
 
 
 @app.command()
+def gc(dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False) -> None:
+    """Remove the sandboxes of runs whose process was killed. Those of running ones are never touched."""
+    from dockwright.gc import leftovers
+
+    for found in leftovers():
+        typer.echo(f"{'would remove' if dry_run else 'removing'} {found.what}")
+        if not dry_run:
+            found.remove()
+
+
+@app.command()
 def image() -> None:
     """Build the images that sandboxes are made of."""
     script = data_folder("sandbox") / "build"

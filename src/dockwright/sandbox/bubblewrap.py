@@ -16,12 +16,14 @@ from pathlib import Path
 from dockwright.errors import SandboxError
 from dockwright.sandbox import HOME, PATH, RUNTIME, WORKSPACE
 from dockwright.sandbox.channel import Channel
+from dockwright.sandbox.owner import owner
 from dockwright.sandbox.runner import BOOT, source
 
 WEAKNESS = (
     "bubblewrap isolates files, processes and network, but limits memory only per process and does not limit disk "
     "space; a Docker engine does."
 )
+PREFIX, OWNER_FILE = "dockwright-", "owner"
 _UID = 1000
 _ETC = {
     "passwd": f"root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:{_UID}:{_UID}::{HOME}:/bin/sh\n",
@@ -39,7 +41,7 @@ class Bubblewrap:
     def __init__(self, root: Path, run: str, *, memory: int = 16 << 30, pids: int = 512) -> None:
         self.root, self.id, self.image = root, run, str(root)
         self._memory, self._pids = memory, pids
-        self._folder = Path(tempfile.mkdtemp(prefix=f"dockwright-{run}-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{run}-"))
         self.env: dict[str, str] = {}
         self._process: asyncio.subprocess.Process | None = None
 
@@ -49,6 +51,7 @@ class Bubblewrap:
             raise SandboxError("No bwrap on PATH. Install bubblewrap (apt-get install bubblewrap) or a Docker engine.")
         workspace = self._folder / "workspace"
         workspace.mkdir(mode=0o700, exist_ok=True)
+        (self._folder / OWNER_FILE).write_text(owner())
         for name, text in _ETC.items():
             (self._folder / name).write_text(text)
         if os.getuid() == 0:

@@ -7,7 +7,6 @@ The SDK is synchronous and is called in threads; the runner's stream is its hija
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import socket
 import ssl
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dockwright.errors import ConfigError, SandboxError
 from dockwright.sandbox import HOME, RUNTIME, WORKSPACE
 from dockwright.sandbox.channel import Channel
+from dockwright.sandbox.owner import owner
 from dockwright.sandbox.runner import BOOT, source
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Docker:
         from docker.types import LogConfig, Mount, Ulimit
 
         client = self._client = connect()
-        labels = {LABEL: self.id, OWNER: f"{socket.gethostname()}:{os.getpid()}"}
+        labels = {LABEL: self.id, OWNER: owner()}
         runtime = self._runtime_volume(client)
         if self._oci_runtime and self._oci_runtime not in client.info()["Runtimes"]:
             raise SandboxError(

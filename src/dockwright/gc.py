@@ -1,0 +1,52 @@
+"""Removes what processes that were killed left behind: containers, volumes and folders, each by its owner's label.
+
+What belongs to a process that is alive, here or on another host, is never touched.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from dockwright.errors import SandboxError
+from dockwright.sandbox.bubblewrap import OWNER_FILE, PREFIX
+from dockwright.sandbox.docker import LABEL, OWNER, connect
+from dockwright.sandbox.owner import is_gone
+
+
+class Leftover(NamedTuple):
+    what: str
+    remove: Callable[[], object]
+
+
+def leftovers() -> Iterator[Leftover]:
+    """Containers before the volumes that they hold. Without an engine only folders."""
+    yield from _of_the_engine()
+    for folder in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*")):
+        try:
+            said = (folder / OWNER_FILE).read_text()
+        except OSError:
+            continue
+        if is_gone(said):
+            yield Leftover(f"folder {folder}", partial(shutil.rmtree, folder, ignore_errors=True))
+
+
+def _of_the_engine() -> Iterator[Leftover]:
+    try:
+        client = connect()
+    except SandboxError:
+        return
+    mine: dict[str, str | list[str] | bool] = {"label": LABEL}
+    try:
+        for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
+            if is_gone(container.labels.get(OWNER, "")):
+                yield Leftover(f"container {container.name}", partial(container.remove, force=True, v=True))
+        for volume in client.volumes.list(filters=mine):
+            if is_gone((volume.attrs.get("Labels") or {}).get(OWNER, "")):
+                yield Leftover(f"volume {volume.name}", partial(volume.remove, force=True))
+    finally:
+        client.close()
