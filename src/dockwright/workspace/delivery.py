@@ -10,6 +10,11 @@ from dockwright.workspace.hardened import GitError, command, run
 from dockwright.workspace.quarantine import Quarantine
 from dockwright.workspace.source import Repository, find_source
 
+# Git 2.54 runs hooks that the configuration defines, which core.hooksPath does not stop. A fetch fires none of these.
+_HARMLESS_EVENTS = frozenset(
+    b"applypatch-msg pre-applypatch post-applypatch pre-commit pre-merge-commit prepare-commit-msg commit-msg "
+    b"post-commit pre-rebase post-checkout post-merge pre-push post-rewrite sendemail-validate".split()
+)
 _LONGEST_SUBJECT = 72
 _LONGEST_MESSAGE = 20_000
 
@@ -20,6 +25,8 @@ async def fetch_into(repo: Path, quarantine: Quarantine, ref: str, commit: str) 
         target = await find_source(repo)
         if not isinstance(target, Repository):
             return f"{repo} is no git repository, so there is no branch"
+        if event := await _hook_event(target):
+            return f"the configuration of {repo} runs a program on each {event}, so no branch was written"
         arguments = [
             "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
             "--no-recurse-submodules", "--upload-pack=git-upload-pack", f"file://{quarantine.folder}", f"{ref}:{ref}",
@@ -30,6 +37,14 @@ async def fetch_into(repo: Path, quarantine: Quarantine, ref: str, commit: str) 
     except (GitError, ConfigError, OSError) as error:
         return f"the repository did not take the branch: {error}"
     return "" if there == commit else f"the branch arrived as {there}, not as {commit}: do not use it"
+
+
+async def _hook_event(target: Repository) -> str:
+    """An event that a fetch may fire and for which the configuration defines a hook."""
+    line = command(target.git_dir, ["config", "--includes", "--null", "--list"])
+    settings = [setting.partition(b"\n") for setting in (await run(line, cwd=target.path)).split(b"\0")]
+    events = {value for name, _, value in settings if name.startswith(b"hook.") and name.endswith(b".event")}
+    return min(events - _HARMLESS_EVENTS, default=b"").decode(errors="replace")
 
 
 def commit_message(text: str, model: str) -> str:

@@ -32,9 +32,8 @@ _ENVIRONMENT = (
     "GIT_OPTIONAL_LOCKS=0", "GIT_NO_REPLACE_OBJECTS=1", "GIT_NO_LAZY_FETCH=1", "GIT_GRAFT_FILE=/nonexistent",
     "LC_ALL=C", "HOME=/nonexistent",
 )  # fmt: skip
-# 4 GiB of address space and a bound on each file: an object that unpacks to more ends git, not the machine.
-_LIMITED = 'ulimit -v 4194304; ulimit -f "$1"; ulimit -c 0; shift; exec "$@"'
-_BLOCK = 512
+# Bounds on address space and on each file: an object that unpacks to more ends git, not the machine.
+_LIMITED = 'ulimit -v "$1"; ulimit -f "$2"; ulimit -c 0; shift 2; exec "$@"'
 _MOST_OUTPUT = 512 << 20
 
 
@@ -50,10 +49,11 @@ def command(
     config: Sequence[str] = (),
     protocol: str = "none",
     environment: Sequence[str] = (),
+    memory: int = 4 << 30,
     largest: int = 2 << 30,
 ) -> list[str]:
     """The argument list of one hardened git process. `protocol` is the one transport it may use ("file" or none),
-    `largest` the size in bytes of what it may write into one file."""
+    `memory` and `largest` are how many bytes it may have in memory and write into one file."""
     git = shutil.which("git")
     if git is None:
         raise ConfigError("git was not found in PATH. Install git 2.31 or later on this machine.")
@@ -61,7 +61,7 @@ def command(
     settings = [word for setting in (*_CONFIG, *config) for word in ("-c", setting)]
     trees = [f"--work-tree={work_tree}"] if work_tree else []
     return [
-        "/bin/sh", "-c", _LIMITED, "sh", str(largest // _BLOCK),
+        "/bin/sh", "-c", _LIMITED, "sh", str(memory // 1024), str(largest // 512),
         "/usr/bin/env", "-i", path, *_ENVIRONMENT, f"GIT_ALLOW_PROTOCOL={protocol}", *environment,
         git, "--no-pager", *settings, f"--git-dir={git_dir}", *trees, *arguments,
     ]  # fmt: skip

@@ -38,8 +38,17 @@ tree=$("$1" write-tree) || exit
 echo "$tree"
 [ "$tree" = "$2" ] || printf '%s\\n^%s\\n' "$tree" "$2" | "$1" pack-objects --revs -q --delta-base-offset "$3"
 """
+_NO_HISTORY = ("error: unable to normalize alternate object path", "error: object directory ")
 _ID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_REMOVE = "import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)"
+# Whatever stands there, with whatever permissions, goes out of the way.
+_REMOVE = """
+import contextlib, os, shutil, sys, time
+aside = f"{sys.argv[1]}.{time.time_ns()}"
+with contextlib.suppress(FileNotFoundError):
+    os.rename(sys.argv[1], aside)
+if os.path.isdir(aside) and not os.path.islink(aside):
+    shutil.rmtree(aside, ignore_errors=True)
+"""
 
 
 class InsideError(Exception):
@@ -55,14 +64,13 @@ async def enter(sandbox: Sandbox, quarantine: Quarantine, commit: str, branch: s
         await sandbox.write(f"{_THEIRS}/shallow", shallow)
     await _send(sandbox, quarantine, _THEIRS, f"{commit}\n")
     await _ok(sandbox, _THEIRS, "read-tree", "--reset", "-u", commit)
-    await _write_repository(sandbox, _SIDE, _config(object_format), {"objects/info/alternates": f"{_THEIRS}/objects"})
+    await _new_side(sandbox, _config(object_format), {"objects/info/alternates": f"{_THEIRS}/objects"})
     await sandbox.write(f"{_SIDE}/index", await sandbox.read(f"{_THEIRS}/index"))
 
 
 async def rebuild(sandbox: Sandbox, quarantine: Quarantine, tree: str, object_format: str) -> None:
     """Make our repository anew, standing at `tree` and needing nothing of the agent's."""
-    await sandbox.exec([f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", _REMOVE, _SIDE], cwd="/")
-    await _write_repository(sandbox, _SIDE, _config(object_format), {})
+    await _new_side(sandbox, _config(object_format), {})
     await _send(sandbox, quarantine, _SIDE, f"{tree}\n")
     await _ok(sandbox, _SIDE, "read-tree", tree)
 
@@ -88,6 +96,8 @@ async def keep(sandbox: Sandbox, known: str) -> Kept:
     base = f"{_SIDE}/objects/pack/pack"
     result = await _run(sandbox, _SIDE, [sandbox.shell, "-c", _KEEP, "sh", _git(sandbox), known, base])
     lines = result.stderr.decode(errors="replace").splitlines()
+    if any(line.startswith(_NO_HISTORY) for line in lines):
+        raise InsideError("the history that we share with the agent's repository is gone")
     complaints = tuple(line.removeprefix("error: ")[:500] for line in lines if line.startswith("error: "))
     tree, *pack = _ids(result)
     return Kept(tree, f"{base}-{pack[0]}.pack" if pack else None, complaints[:50])
@@ -105,6 +115,8 @@ async def put_back(sandbox: Sandbox, changes: list[Change]) -> None:
         for old in [change.old or Entry("0", "0" * 40)]
     )
     await _ok(sandbox, _SIDE, "update-index", "-z", "--index-info", stdin=lines)
+    kept = b"".join(change.path + b"\0" for change in changes if change.old)
+    await _ok(sandbox, _SIDE, "update-index", "--skip-worktree", "-z", "--stdin", stdin=kept)
 
 
 async def read_pack(sandbox: Sandbox, path: str, file: IO[bytes]) -> None:
@@ -164,6 +176,11 @@ async def _write_repository(sandbox: Sandbox, git_dir: str, config: str, files: 
     }
     for name, text in (usual | files).items():
         await sandbox.write(f"{git_dir}/{name}", f"{text.rstrip()}\n".encode())
+
+
+async def _new_side(sandbox: Sandbox, config: str, files: dict[str, str]) -> None:
+    await sandbox.exec([f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", _REMOVE, _SIDE], cwd="/")
+    await _write_repository(sandbox, _SIDE, config, files)
 
 
 async def _send(sandbox: Sandbox, quarantine: Quarantine, git_dir: str, wanted: str) -> None:

@@ -36,10 +36,11 @@ class Quarantine:
         stdin: bytes | IO[bytes] = b"",
         deadline: float = 60.0,
         environment: Sequence[str] = (),
+        memory: int = 4 << 30,
         largest: int = 2 << 30,
     ) -> bytes:
         """What one git command prints. Raises GitError, also after `deadline` seconds."""
-        line = command(self.folder, arguments, environment=environment, largest=largest)
+        line = command(self.folder, arguments, environment=environment, memory=memory, largest=largest)
         return await asyncio.to_thread(_execute, line, arguments[0], stdin, deadline)
 
     async def id(self, revision: str) -> str:
@@ -70,13 +71,11 @@ class Quarantine:
         file = self.folder / "shallow"
         return file.read_bytes() if file.exists() else b""
 
-    async def diff(self, verb: str, *arguments: str, limit: int = 1 << 30) -> bytes:
+    async def diff(self, verb: str, *arguments: str, memory: int = 4 << 30, limit: int = 1 << 30) -> bytes:
         """What `diff` or `diff-tree` says, through a file, so that a tree made to explode ends at the file limit."""
         with NamedTemporaryFile(dir=self.folder.parent) as file:
             quiet = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", f"--output={file.name}")
-            await self.git(verb, *quiet, *arguments)
-            if os.fstat(file.fileno()).st_size > limit:
-                raise GitError(f"git {verb} printed more than {limit >> 20} MiB: too much was changed.")
+            await self.git(verb, *quiet, *arguments, memory=memory, largest=limit)
             return await asyncio.to_thread(Path(file.name).read_bytes)
 
     async def take_in(self, pack: IO[bytes]) -> None:
@@ -87,7 +86,7 @@ class Quarantine:
 
     async def changes(self, old: str, new: str) -> list[Change]:
         """The paths in which two trees or commits differ; a rename is one path gone and one new."""
-        raw = await self.diff("diff-tree", "-r", "-z", "--raw", old, new, limit=64 << 20)
+        raw = await self.diff("diff-tree", "-r", "-z", "--raw", old, new, memory=1 << 30, limit=64 << 20)
         return list(_parse_raw(raw))
 
 

@@ -19,6 +19,10 @@ from dockwright.errors import ConfigError
 from dockwright.workspace.hardened import GitError, command, run
 
 _PLAIN_BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*([./][A-Za-z0-9_+-]+)*")
+_READ = (
+    "HEAD", "config", "config.worktree", "index", "packed-refs", "shallow", "commondir", "gitdir", "info/exclude",
+    "info/attributes", "info/grafts", "objects/info/alternates",
+)  # fmt: skip
 _SMALL_FILE = 4 << 20
 LARGEST_HISTORY = 64 << 30
 
@@ -86,8 +90,12 @@ def _look(path: Path) -> tuple[Path, set[str]]:
 
 
 def check_own(repository: Repository) -> None:
-    """Refuse a repository whose objects or refs are kept, or would be written, outside of it. Raises ConfigError."""
+    """Refuse a repository whose objects or refs are kept, or would be written, outside of it, and one in which a
+    read would never end. Raises ConfigError."""
     common = repository.common_dir
+    for file in [folder / name for folder in {repository.git_dir, common} for name in _READ]:
+        if file.exists() and not _regular(file):
+            raise ConfigError(f"{file} is no regular file. Repair the repository, then run again.")
     for name in ("objects", "objects/pack", "objects/info", "refs", "refs/heads", "refs/heads/dockwright"):
         if (common / name).is_symlink():
             raise _leads_outside(repository.path, common / name, (common / name).resolve())
@@ -190,12 +198,18 @@ async def _own_ignores() -> tuple[str, ...]:
 
 async def _setting(file: Path, name: str, *options: str) -> str:
     """A value of one configuration file, includes not followed; empty where it is not set."""
+    if not _regular(file):
+        return ""
     read = ["config", f"--file={file}", "--no-includes", *options, "--get", name]
     try:
         line = command(Path("/nonexistent"), read, environment=[f"HOME={Path.home()}"])
         return os.fsdecode(await run(line)).strip()
     except GitError:
         return ""
+
+
+def _regular(file: Path) -> bool:
+    return file.is_file()
 
 
 def _inside(path: Path, *roots: Path) -> bool:
