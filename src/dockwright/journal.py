@@ -62,7 +62,7 @@ class Journal:
 
     def _failure(self, error: OSError) -> JournalError:
         return JournalError(
-            f"Writing the journal {self.path} failed: {error.strerror}. Free space there; what was written so far is kept."
+            f"Writing the journal {self.path} failed: {error.strerror}. Free space there; what was written is kept."
         )
 
     def __enter__(self) -> Journal:

@@ -21,17 +21,19 @@ def system_blocks(
     tools: Sequence[str],
     network: str,
     image: str,
+    contents: str = "",
     checks: Sequence[str] = (),
     services: Sequence[str] = (),
     report_tool: str | None = None,
 ) -> tuple[JsonObject, ...]:
     """System blocks for the Messages API. `network` is the policy in the gateway's words, `services` a line each with
-    name and address, `checks` the commands that decide, `report_tool` the tool that takes the report."""
+    name and address, `contents` what the image has, `checks` the commands that decide, `report_tool` the tool that
+    takes the report."""
     parts = [
-        _place(workspace, tools, image),
+        _place(workspace, tools, image, contents),
         _network(network),
         "Services, running and reachable from the container:\n" + _list(services) if services else "",
-        _done(workspace, checks, report_tool),
+        _done(workspace, checks, report_tool, bool(services)),
     ]
     ours = "\n\n".join(part for part in parts if part)
     return tuple({"type": "text", "text": text} for text in (agent_prompt, ours) if text.strip())
@@ -52,12 +54,17 @@ def project_notes(files: Mapping[str, str]) -> JsonObject:
     }
 
 
-def _place(workspace: str, tools: Sequence[str], image: str) -> str:
-    return (
-        f"You work in an isolated container made from the image {image}. The project is in {workspace}, which is your "
-        f"current directory; every tool acts inside this container. Your tools are: {', '.join(tools) or 'none'}. "
-        "You need no permission for anything inside it."
-    )
+def _place(workspace: str, tools: Sequence[str], image: str, contents: str) -> str:
+    inside = f" It has {contents}." if contents else ""
+    search = " WebSearch alone asks from outside of it." if "WebSearch" in tools else ""
+    return f"""\
+You work in an isolated container made from the image {image}.{inside} The project is in {workspace}, a git \
+repository and your current directory; every tool acts inside this container.{search} Your tools are: \
+{", ".join(tools) or "none"}. You need no permission for anything inside it.
+
+You are uid 1000 without root; {workspace}, /tmp and your home can be written, the rest is read-only. Servers that \
+you start are reached on localhost. Several calls in one answer run in their order, only reading ones side by side; \
+one that fails does not stop the next."""
 
 
 def _network(network: str) -> str:
@@ -72,10 +79,11 @@ def _network(network: str) -> str:
     return f"{hosts} can be reached over HTTP and HTTPS by the proxy that is set."
 
 
-def _done(workspace: str, checks: Sequence[str], report_tool: str | None) -> str:
+def _done(workspace: str, checks: Sequence[str], report_tool: str | None, has_services: bool) -> str:
+    against = " against the real services" if has_services else ""
     text = f"""\
-The work is done when it is written, run and tested, not when it is planned. Write the code, start it, test it against \
-the real services, and mend what fails before you say that it works.
+The work is done when it is written, run and tested, not when it is planned. Write the code, start it, test it\
+{against}, and mend what fails before you say that it works.
 
 What is handed over is the change in {workspace} as git sees it: what lies outside of it, or is ignored by git, does \
 not count. You need not commit."""
@@ -89,7 +97,8 @@ Each must exit with 0, so what they need must be in the image, in the change, or
         text += f"""
 
 Nobody answers questions while you work: where something is left open, decide, and say in the report what you decided. \
-At the end, hand in the report by calling {report_tool} once. Say only what you have seen to be so, and name what you \
+At the end, hand in the report by calling {report_tool} once; it takes the place of any return format above, so write \
+it nowhere else, and end with a sentence or two. Say only what you have seen to be so, and name what you \
 did not do or could not test."""
     return text
 

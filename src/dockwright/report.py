@@ -124,7 +124,7 @@ class Report(Tool):
     summary: str = Field(min_length=1, description="What was done and what came of it, in two to five plain sentences.")
 
     async def run(self, ctx: ToolContext) -> ToolResult:
-        return ToolResult("The report was taken.", details={"report": self.named()})
+        return ToolResult("The report was taken. End with a sentence or two.", details={"report": self.named()})
 
     def named(self) -> JsonObject:
         """The summary and the sections in the persona's own names. Raises ToolError for what is no answer."""

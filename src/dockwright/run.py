@@ -49,7 +49,7 @@ from dockwright.report import render_json, render_markdown, report_tool, return_
 from dockwright.result import RunResult, exit_code_of
 from dockwright.sandbox import WORKSPACE, Place, Sandbox, open_sandbox
 from dockwright.sandbox.bubblewrap import WEAKNESS, Bubblewrap
-from dockwright.sandbox.docker import WORKBENCH, Docker, connect
+from dockwright.sandbox.docker import WORKBENCH, WORKBENCH_HAS, Docker, connect
 from dockwright.sandbox.gateway import Policy, open_gateway
 from dockwright.session import Session
 from dockwright.tools import COMPANIONS, TOOLS
@@ -283,7 +283,7 @@ def _session(
     tools: dict[str, type[Tool]] = {name: TOOLS[name] for name in dict.fromkeys(names)} | {report.__name__: report}
     system = system_blocks(
         task.agent.prompt, workspace=WORKSPACE, tools=tuple(tools), network=sandbox.network,
-        image=sandbox.place.image, checks=task.checks, report_tool=report.__name__,
+        image=sandbox.place.image, contents=_contents(sandbox, host), checks=task.checks, report_tool=report.__name__,
     )  # fmt: skip
     context = ToolContext(sandbox=sandbox, rules=task.agent.rules, search=host.search or _search(config, model))
     turns = min(filter(None, (config.limits.turns, task.agent.max_turns)), default=None)
@@ -291,9 +291,16 @@ def _session(
     return Session(model, tools, context, journal, system=system, limits=limits, after_changes=after_changes)
 
 
+def _contents(sandbox: Sandbox, host: Host) -> str:
+    ours = (WORKBENCH, str(host.root) if host.root != Path("/") else WORKBENCH)
+    return WORKBENCH_HAS if sandbox.place.image in ours else ""
+
+
 def _search(config: Config, model: Model) -> SearchBackend | None:
     match config.search:
         case "none":
+            return None
+        case "auto" if not _policy(config.sandbox).open:  # a query is a way out, too
             return None
         case "api":
             return ApiSearch(model.search)

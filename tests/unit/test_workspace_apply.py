@@ -203,3 +203,15 @@ async def test_a_run_that_delivered_nothing_says_so(repo: Path, state: Path) -> 
     await snapshot(repo, state)
     with pytest.raises(ConfigError, match="The run r1 delivered nothing"):
         await apply(repo, state, "r1")
+
+
+async def test_what_came_since_it_was_applied_last_is_applied_on_top(repo: Path, state: Path) -> None:
+    workspace = await snapshot(repo, state)
+    first = await agent_commit(workspace, {"new.txt": b"one\n", "src/app.py": b"one\n"})
+    second = await agent_commit(workspace, {"new.txt": b"two\n", "src/app.py": b"one\n"})
+    assert await apply(repo, state, "r1", new=first) == ("new.txt", "src/app.py")
+    assert await apply(repo, state, "r1", old=first, new=second) == ("new.txt",)
+    assert (repo / "new.txt").read_bytes() == b"two\n"
+    write(repo, {"src/app.py": b"mine\n"})
+    with pytest.raises(ConfigError, match=r"uncommitted changes: src/app\.py"):
+        await apply(repo, state, "r1", old=second, new=first)

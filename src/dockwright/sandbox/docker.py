@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 WORKBENCH, RUNTIME_IMAGE = "dockwright/workbench:latest", "dockwright/runtime:latest"
+WORKBENCH_HAS = (
+    "Debian 12 with Python 3.11 (pytest, FastAPI 0.92, Flask, SQLAlchemy 1.4, Alembic, httpx, psycopg2, redis), "
+    "Node 18 with npm, gcc, git, ripgrep, curl, jq, sqlite3, psql and redis-cli"
+)
 LABEL = "dockwright.run"
 OWNER = "dockwright.owner"
 _T = TypeVar("_T")

@@ -32,7 +32,8 @@ PROLOGUE = "trap '{ pwd -P >&9; } 2>/dev/null || :' EXIT; " + 'command=$1; shift
 class Bash(Tool):
     """Run a shell command in the workspace's sandbox and return what it prints, stdout and stderr together.
 
-    The working directory carries over to the next command; variables and functions do not. There is no terminal and
+    Within the workspace the working directory carries over to the next command; variables and functions do not. The
+    exit code of a pipeline is that of its last command: do not pipe tests into tail. There is no terminal and
     no input. A long output is saved to a file that the result names. For servers and other long work set
     run_in_background, then use BashOutput and KillShell with the ID that comes back."""
 

@@ -20,6 +20,7 @@ from dockwright.tools.text_file import CURRENT, LARGEST, TextFile, digest, missi
 
 MODIFIED = "(note: the file had been modified on disk since you last read it)"
 MATCHES = 1_000_000
+SHOWN = 80  # characters of each text that MultiEdit says back: the model knows them
 FOLDS = (
     (b"\r\n", b"\n"),
     *((quote.encode(), b"'") for quote in "\u2018\u2019"),
@@ -76,7 +77,7 @@ class MultiEdit(Tool):
         path = ctx.resolve(self.file_path)
         state, diff = await _change(ctx, path, "MultiEdit", self.edits)
         done = [
-            f'{number}. Replaced "{quoted(edit.old_string)}" with "{quoted(edit.new_string)}"'
+            f'{number}. Replaced "{quoted(edit.old_string, SHOWN)}" with "{quoted(edit.new_string, SHOWN)}"'
             for number, edit in enumerate(self.edits, 1)
         ]
         count = f"{len(done)} edit{'s' if len(done) > 1 else ''}"

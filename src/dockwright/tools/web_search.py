@@ -119,7 +119,9 @@ class DdgsSearch:
                 found: list[dict[str, str]] = engines.text(query, max_results=2 * HITS)
                 return found
         except DDGSException as error:
-            raise ToolError(f"Web search is unavailable: {quoted(str(error), 300)}") from error
+            raise ToolError(
+                "Web search is unavailable: no search engine could be reached. Go on without it."
+            ) from error
 
 
 Ask = Callable[[str, tuple[str, ...], tuple[str, ...]], Awaitable[Sequence[Mapping[str, object]]]]

@@ -18,8 +18,9 @@ from dockwright.ui.words import count, duration
 _SUBJECTS = ("command", "file_path", "notebook_path", "pattern", "query", "url", "bash_id", "shell_id", "task_id")
 _WORKSPACE = "/workspace/"
 _LONGEST = 400
+_LONG_COMMAND = 60
 _NOTABLE_SECONDS = 1.0
-_DIFF_LINES = 12
+_DIFF_LINES, _NEW_FILE_LINES = 12, 4
 _ERROR_LINES = 4
 _TAIL_LINES = 8
 
@@ -28,7 +29,9 @@ Line = tuple[str, str]
 
 def asked(name: str, given: JsonObject) -> Text:
     """`Bash pytest -q`, `Read app/models.py`: the tool and its subject on one line, sanitised."""
-    subject = _subject(given)
+    subject, about = _subject(given), given.get("description")
+    if isinstance(about, str) and about and ("\n" in subject or len(subject) > _LONG_COMMAND):
+        subject = about  # the model's own words for a command that says little at a glance
     first, _, more = subject.partition("\n")
     text = Text.assemble((visible(clip(name, 40), newlines=False).ljust(5), "bold"), " ", _one_line(first))
     if more:
@@ -71,7 +74,8 @@ def last_words(event: ToolFinished | CheckFinished) -> Text:
 def worth_a_look(event: ToolFinished, *, verbose: bool = False) -> list[Line]:
     """The diff of an edit, the end of a failed command's output, the start of any other error."""
     if diff := _diff_body(event):
-        return _head([(line, diff_style(line)) for line in diff], len(diff) if verbose else _DIFF_LINES)
+        most = len(diff) if verbose else _NEW_FILE_LINES if diff[0].startswith("@@ -0,0 ") else _DIFF_LINES
+        return _head([(line, diff_style(line)) for line in diff], most)
     code = event.details.get("exit_code")
     if isinstance(code, int) and (code != 0 or verbose):
         return _tail(_output(event))
@@ -96,7 +100,8 @@ def _subject(given: JsonObject) -> str:
         if isinstance(value, str):
             place = given.get("path") or given.get("glob") if key == "pattern" else None
             return f"{value} in {place}" if place else value.removeprefix(_WORKSPACE)
-    return json.dumps(given) if given else ""
+    text = json.dumps(given) if given else ""
+    return text if len(text) <= _LONG_COMMAND else ""
 
 
 def _one_line(text: str) -> str:

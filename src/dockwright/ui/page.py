@@ -18,6 +18,7 @@ _GUTTER = "│ "
 _MARGIN, _NARROW_MARGIN = 10, 2
 _NARROW = 60
 _WIDEST = 110
+_FEWEST = 16
 _TAB = 4
 
 
@@ -63,12 +64,17 @@ class Page:
         """A line of our own that is neither wrapped nor cut, so that it can be copied whole."""
         self._print(Text.assemble((label.ljust(max(self.margin, len(label) + 1)), "dim"), _safe(text, newlines=False)))
 
-    def row(self, left: Text, right: Text) -> None:
-        """What was done, and at the right edge what came of it."""
+    def row(self, left: Text, right: Text, last: Text | None = None) -> None:
+        """What was done, the last words it left room for, and at the right edge what came of it."""
         room = max(self.width - self.margin - right.cell_len - 2, 8)
-        left = _safe(left, newlines=False)
-        left.truncate(room, overflow="ellipsis", pad=right.cell_len > 0)
-        self._print(Text.assemble(self._head(), left, "  " if right else "", right))
+        left, last = _safe(left, newlines=False), _safe(last or Text(), newlines=False)
+        kept = max(room - last.cell_len, room * 3 // 5)
+        if room - min(left.cell_len, kept) < _FEWEST:  # a word or two would say nothing
+            kept, last = room, Text()
+        left.truncate(kept, overflow="ellipsis")
+        whole = Text.assemble(left, last)
+        whole.truncate(room, overflow="ellipsis", pad=right.cell_len > 0)
+        self._print(Text.assemble(self._head(), whole, "  " if right else "", right))
 
     def quote(self, text: str, style: str = "") -> None:
         """Text from elsewhere, wrapped behind the gutter."""

@@ -144,7 +144,7 @@ class TerminalSink:
             case Noted(level=level, text=text):
                 page.facts(_LEVEL_LABELS[level], Text(text, _LEVEL_STYLES[level]))
             case CheckFinished():
-                page.row(Text.assemble(_first_line(event.command), last_words(event)), check_outcome(event))
+                page.row(Text(_first_line(event.command)), check_outcome(event), last_words(event))
                 page.excerpt(check_output(event))
             case Reported():
                 self._reported(event)
@@ -180,7 +180,7 @@ class TerminalSink:
     def _tool_finished(self, event: ToolFinished) -> None:
         started = self._running.pop(event.id, None)
         call = asked(event.name, started.input if started else {})
-        self._page.row(Text.assemble(call, last_words(event)), outcome(event))
+        self._page.row(call, outcome(event), last_words(event))
         self._page.excerpt(worth_a_look(event, verbose=self._verbose))
 
     def _reported(self, event: Reported) -> None:
@@ -188,7 +188,7 @@ class TerminalSink:
         fields = sum(len(section) for section in event.sections.values())
         page.section("report", count(len(event.sections), "section"), count(fields, "field"))
         page.quote(event.summary)
-        names = min(max(map(len, event.sections), default=0), page.room // 3)
+        names = min(max(map(len, event.sections), default=0), page.room // 2)
         for name, section in event.sections.items():
             if self._verbose:
                 page.quote(name, "bold")
