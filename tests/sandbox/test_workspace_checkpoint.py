@@ -131,7 +131,7 @@ async def test_a_broken_repository_inside_costs_nothing_of_the_work(
 
 async def test_what_cannot_be_taken_now_is_named_and_taken_later(sandbox: Sandbox, workspace: Workspace) -> None:
     await sandbox.write("/workspace/new.txt", b"new")
-    await sh(sandbox, "echo garbage > ~/.dockwright.git/HEAD; chmod 500 ~")
+    await sh(sandbox, "chmod 000 ~/.dockwright.git; chmod 500 ~")
     failed = await workspace.checkpoint(sandbox, "x")
     await sh(sandbox, "chmod 700 ~")
     assert failed.commit == workspace.base

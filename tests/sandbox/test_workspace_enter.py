@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.repositories import git, new_repository, write
 
-from dockwright.errors import ConfigError
+from dockwright.errors import SandboxError
 from dockwright.sandbox import Sandbox
 from dockwright.workspace import snapshot
 
@@ -121,7 +121,7 @@ async def test_a_sandbox_that_is_too_small_says_so(sandbox: Sandbox, repo: Path,
     workspace = await snapshot(repo, tmp_path / "state")
     await sandbox.exec(["sh", "-c", "mkdir README.md && touch README.md/x && chmod 500 README.md"])
     try:
-        with pytest.raises(ConfigError, match="could not be laid out in the sandbox"):
+        with pytest.raises(SandboxError, match="could not be laid out in the sandbox"):
             await workspace.enter(sandbox)
     finally:
         await sandbox.exec(["chmod", "700", "README.md"])

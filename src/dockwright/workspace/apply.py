@@ -14,7 +14,18 @@ from pathlib import Path
 from dockwright.errors import ConfigError
 from dockwright.workspace.hardened import GitError
 from dockwright.workspace.names import leads_outside, refusal, text
-from dockwright.workspace.objects import LINK, SUBMODULE, Change, Entry, blob_id, blobs, sizes, tree_of, with_line_feeds
+from dockwright.workspace.objects import (
+    LINK,
+    SUBMODULE,
+    Change,
+    Entry,
+    blob_id,
+    blobs,
+    link_targets,
+    sizes,
+    tree_of,
+    with_line_feeds,
+)
 from dockwright.workspace.scan import LARGEST_FILE, mode_of, scan_repository
 from dockwright.workspace.source import Folder, Repository, find_source
 from dockwright.workspace.space import Workspace
@@ -66,10 +77,7 @@ async def apply(
         await _refuse_uncommitted(target, known, run)
     changes = await quarantine.changes(start, commit)
     known_sizes = await sizes(quarantine, {change.new.oid for change in changes if change.new})
-    links = {
-        change.new.oid: known_sizes[change.new.oid] for change in changes if change.new and change.new.mode == LINK
-    }
-    targets = {oid: data async for oid, data in blobs(quarantine, links)}
+    targets = await link_targets(quarantine, {ch.new.oid for ch in changes if ch.new and ch.new.mode == LINK})
     rules = _Rules(workspace.object_format, isinstance(target, Folder) or target.file_mode, known_sizes, targets)
     plan = await asyncio.to_thread(_plan, target.path, changes, rules)
     if plan.conflicts:

@@ -85,6 +85,7 @@ async def run(
             stdin=given,
             stdout=stdout or asyncio.subprocess.PIPE,
             stderr=said,
+            env={},
             cwd=cwd,
             start_new_session=True,
         )

@@ -11,6 +11,7 @@ _PORTION = 64 << 20
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\nsize (\d+)\n"
 )
+_LONGEST_LINK = 4096
 POINTER_SIZE = 1024
 
 FILE, PROGRAM, LINK, SUBMODULE = "100644", "100755", "120000", "160000"
@@ -81,6 +82,13 @@ async def blobs(repository: Git, sized: dict[str, int]) -> AsyncIterator[tuple[s
         total += size
     for pair in await _batch(repository, portion):
         yield pair
+
+
+async def link_targets(repository: Git, oids: Iterable[str]) -> dict[str, bytes]:
+    """The texts of links; of one that no system takes only that it leads elsewhere, "/"."""
+    known = await sizes(repository, oids)
+    short = {oid: size for oid, size in known.items() if size <= _LONGEST_LINK}
+    return dict.fromkeys(known, b"/") | {oid: target async for oid, target in blobs(repository, short)}
 
 
 async def _batch(repository: Git, oids: list[str]) -> list[tuple[str, bytes]]:

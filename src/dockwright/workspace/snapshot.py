@@ -72,8 +72,6 @@ async def _import(source: Repository, scan: Scan, quarantine: Quarantine) -> Non
         await source.git(*line, stdin=wanted, stdout=pack, deadline=_HISTORY_DEADLINE)
         pack.seek(0)
         await quarantine.git("index-pack", "--stdin", stdin=pack, deadline=_HISTORY_DEADLINE, largest=LARGEST_HISTORY)
-    if source.head:
-        await quarantine.git("update-ref", "refs/dockwright/head", source.head)
 
 
 async def _scan_folder(source: Folder, quarantine: Quarantine) -> Scan:

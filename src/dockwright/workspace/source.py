@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from platformdirs import user_config_path
-
 from dockwright.errors import ConfigError
 from dockwright.workspace.hardened import GitError, command, run
 
@@ -189,11 +187,16 @@ def _branch(git_dir: Path) -> str:
 
 
 async def _own_ignores() -> tuple[str, ...]:
-    """Where the user's account keeps its ignore file, which hardened git does not know of."""
-    folder = user_config_path("git")
-    files = (Path.home() / ".gitconfig", folder / "config")
-    named = [found for file in files if (found := await _setting(file, "core.excludesFile", "--type=path"))]
-    return (f"core.excludesFile={named[0] if named else folder / 'ignore'}",)
+    """Where the user's account keeps its ignore file, by git's own rules, which hardened git must not look up."""
+    folder = _at_home(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "git"
+    for file in (_at_home("~/.gitconfig"), folder / "config"):
+        if named := await _setting(file, "core.excludesFile"):
+            return (f"core.excludesFile={_at_home(named)}",)
+    return (f"core.excludesFile={folder / 'ignore'}",)
+
+
+def _at_home(path: str) -> Path:
+    return Path(os.path.expanduser(path))
 
 
 async def _setting(file: Path, name: str, *options: str) -> str:
@@ -202,8 +205,7 @@ async def _setting(file: Path, name: str, *options: str) -> str:
         return ""
     read = ["config", f"--file={file}", "--no-includes", *options, "--get", name]
     try:
-        line = command(Path("/nonexistent"), read, environment=[f"HOME={Path.home()}"])
-        return os.fsdecode(await run(line)).strip()
+        return os.fsdecode(await run(command(Path("/nonexistent"), read))).strip()
     except GitError:
         return ""
 

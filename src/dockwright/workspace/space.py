@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from dockwright.errors import ConfigError
+from dockwright.errors import ConfigError, SandboxError
 from dockwright.events import Delivered
 from dockwright.sandbox import Sandbox
 from dockwright.workspace import inside
@@ -21,7 +21,7 @@ from dockwright.workspace.durable import write_durably
 from dockwright.workspace.hardened import GitError
 from dockwright.workspace.inside import InsideError
 from dockwright.workspace.names import leads_outside, refusal, text
-from dockwright.workspace.objects import LINK, SUBMODULE, Change, blobs, sizes
+from dockwright.workspace.objects import LINK, SUBMODULE, Change, link_targets
 from dockwright.workspace.quarantine import Quarantine
 
 _NO_DATE = "@0 +0000"  # equal work makes equal checkpoints
@@ -82,11 +82,13 @@ class Workspace:
         return Quarantine(self.state / "objects.git")
 
     async def enter(self, sandbox: Sandbox, commit: str | None = None) -> None:
-        """Fill the sandbox's empty /workspace with the files and the history of a commit, `base` if none is given."""
+        """Fill the sandbox's empty /workspace with the files and the history of a commit, `base` if none is given.
+
+        Raises SandboxError where they do not fit in."""
         try:
             await inside.enter(sandbox, self.quarantine, commit or self.base, self.branch, self.object_format)
-        except InsideError as error:
-            raise ConfigError(
+        except (InsideError, OSError) as error:
+            raise SandboxError(
                 f"The files of {self.repo} could not be laid out in the sandbox: {error}. "
                 "Make sure that its disk is large enough, then run again."
             ) from error
@@ -113,6 +115,7 @@ class Workspace:
             await inside.rebuild(sandbox, self.quarantine, self.last.tree, self.object_format)
             await inside.restore(sandbox, self.quarantine, tree)
         self.last = Checkpoint(commit, tree)
+        await asyncio.to_thread(self.save)
         return self.last
 
     async def patch(self, commit: str) -> bytes:
@@ -193,12 +196,15 @@ class Workspace:
         return Checkpoint(made, kept.tree, (*self.refused, *kept.complaints))
 
     async def _links_outside(self, commit: str) -> list[str]:
-        changes = await self.quarantine.changes(self.base, commit)
-        links = {change.new.oid: change.path for change in changes if change.new and change.new.mode == LINK}
-        targets = {oid: target async for oid, target in blobs(self.quarantine, await sizes(self.quarantine, links))}
+        links = [
+            (change.path, change.new.oid)
+            for change in await self.quarantine.changes(self.base, commit)
+            if change.new and change.new.mode == LINK
+        ]
+        targets = await link_targets(self.quarantine, {oid for _, oid in links})
         return [
             f"{text(path)} is a link that leads out of the repository, to {text(targets[oid])}"
-            for oid, path in links.items()
+            for path, oid in links
             if leads_outside(path, targets[oid])
         ]
 
