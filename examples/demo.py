@@ -21,7 +21,7 @@ RECORDED = HERE / "recorded" / "orders.jsonl"
 REPOSITORY = HERE.parent / "build" / "demo" / "orders"
 TASK = (HERE / "recorded" / "orders.md").read_text("utf-8").strip()
 SERVE = "alembic upgrade head && (uvicorn orders.main:app --port 8080 --log-level warning &)"
-ASK = "curl -fsS --retry 30 --retry-delay 1 --retry-connrefused -w ' answers %{http_code}\\n'"
+ASK = "curl -fsS -o /dev/null --retry 30 --retry-delay 1 --retry-connrefused -w 'GET /health answers %{http_code}\\n'"
 CHECKS = ("python3 -m pytest -q", f"{SERVE}; {ASK} http://127.0.0.1:8080/health")
 
 
@@ -60,7 +60,8 @@ async def main() -> int:
         code = await process.wait()
     print(f"\nThe repository {REPOSITORY} has it now:\n{log()}")
     if not live:
-        print("demo: the model was recorded; set ANTHROPIC_API_KEY to see it live.")
+        print("demo: the model was recorded, so nothing was paid; what is shown as spent is what its answers cost.")
+        print("      Set ANTHROPIC_API_KEY to see it live.")
     return code
 
 
