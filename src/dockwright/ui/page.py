@@ -68,7 +68,7 @@ class Page:
         """What was done, the last words it left room for, and at the right edge what came of it."""
         room = max(self.width - self.margin - right.cell_len - 2, 8)
         left, last = _safe(left, newlines=False), _safe(last or Text(), newlines=False)
-        kept = max(room - last.cell_len, room * 3 // 5)
+        kept = max(room - last.cell_len, room * 2 // 5)
         if room - min(left.cell_len, kept) < _FEWEST:  # a word or two would say nothing
             kept, last = room, Text()
         left.truncate(kept, overflow="ellipsis")
