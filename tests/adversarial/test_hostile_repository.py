@@ -358,3 +358,25 @@ async def test_what_a_run_keeps_is_its_owners_alone(tmp_path: Path) -> None:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state").iterdir()}
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
     assert (modes["workspace.json"], modes["changes.patch"]) == (0o600, 0o600)
+
+
+async def test_git_variables_of_the_caller_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = new_repository(tmp_path / "repo")
+    other = victim(tmp_path)
+    for name, value in {
+        "GIT_DIR": f"{other}/.git",
+        "GIT_WORK_TREE": str(other),
+        "GIT_INDEX_FILE": f"{other}/.git/index",
+        "GIT_OBJECT_DIRECTORY": f"{other}/.git/objects",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "core.fsmonitor",
+        "GIT_CONFIG_VALUE_0": f"touch {tmp_path}/sprung",
+        "GIT_EXTERNAL_DIFF": f"touch {tmp_path}/sprung",
+    }.items():
+        monkeypatch.setenv(name, value)
+    before = everything(other)
+    workspace = await snapshot(repo, tmp_path / "state")
+    delivered = await workspace.deliver("r1", await agent_commit(workspace, {"new": b"new\n"}), "Add")
+    assert delivered is not None
+    assert tree(repo, "dockwright/r1").keys() == {"README.md", "src/app.py", "new"}
+    assert (delivered.branch, everything(other), (tmp_path / "sprung").exists()) == ("dockwright/r1", before, False)
