@@ -13,7 +13,7 @@ from dockwright.sandbox import Place, Sandbox, open_sandbox
 from dockwright.sandbox.bubblewrap import Bubblewrap
 from dockwright.sandbox.docker import Docker
 
-WORKBENCH, RUNTIME = "debian:bookworm-slim", "dockwright/runtime:latest"
+WORKBENCH, RUNTIME = "dockwright/workbench:latest", "dockwright/runtime:latest"
 ROOTFS = Path(os.environ.get("DOCKWRIGHT_ROOTFS", "/var/cache/dockwright/rootfs"))
 BACKENDS = [pytest.param("docker", marks=pytest.mark.docker), pytest.param("bubblewrap", marks=pytest.mark.bubblewrap)]
 
