@@ -351,8 +351,9 @@ class Runner:
                     self.kill_strays()
 
     def kill_strays(self) -> None:
+        found = descendants(os.getpid())  # first, because supervisors go on forking
         known = {pid for child in self.world.children for pid in (child, *descendants(child))}
-        for pid in descendants(os.getpid()):
+        for pid in found:
             if pid not in known:
                 send_signal(pid, signal.SIGKILL)
 

@@ -228,6 +228,7 @@ def supervise(world: World, fds: tuple[int, ...]) -> None:
         program = os.fork()
         if program == 0:
             become(world, fds)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # where the program did not start, nobody listens any more
         close_all_but(0, 1, 2, status)
         while True:
             pid, code = os.wait()
