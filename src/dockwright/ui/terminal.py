@@ -51,6 +51,15 @@ _LEVEL_LABELS = {"info": "note", "warning": "warning", "error": "error"}
 _LEVEL_STYLES = {"info": "", "warning": "yellow", "error": "red"}
 
 
+@contextmanager
+def unwatched(console: Console) -> Iterator[None]:
+    """To print in: when the terminal or the pipe is gone, what comes after it is quiet."""
+    try:
+        yield
+    except (OSError, SystemExit):  # rich answers a broken pipe with SystemExit
+        console.quiet = True
+
+
 class TerminalSink:
     """Shows events on `console`. `close` it before reading input, too; the next event brings the live line back."""
 
@@ -77,22 +86,14 @@ class TerminalSink:
 
     def __call__(self, event: Event) -> None:
         self._result = self._result.after(event)
-        with self._unwatched():
+        with unwatched(self._console):
             self._show(event)
 
     def close(self) -> None:
         """Finish the line that is being written and take the live line away."""
-        with self._unwatched():
+        with unwatched(self._console):
             self._prose.flush()
             self._status.stop()
-
-    @contextmanager
-    def _unwatched(self) -> Iterator[None]:
-        """When the terminal or the pipe is gone, go on and be quiet."""
-        try:
-            yield
-        except (OSError, SystemExit):  # rich answers a broken pipe with SystemExit
-            self._console.quiet = True
 
     def _show(self, event: Event) -> None:
         match event:
