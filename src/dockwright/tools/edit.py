@@ -6,6 +6,7 @@ Line feeds in old_string match CRLF; a line that stays keeps its own ending, a n
 
 from __future__ import annotations
 
+import asyncio
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from dockwright.tools.base import FilePath, Refused, Text, Tool, ToolContext, ToolResult
 from dockwright.tools.diff import unified
 from dockwright.tools.output import quoted, size_text
-from dockwright.tools.text_file import CURRENT, LARGEST, TextFile, digest, missing_text, stat_to_change
+from dockwright.tools.text_file import CURRENT, LARGEST, TextFile, beginning, digest, missing_text, stat_to_change
 
 MODIFIED = "(note: the file had been modified on disk since you last read it)"
 MATCHES = 1_000_000
@@ -89,14 +90,15 @@ async def _change(ctx: ToolContext, path: str, tool: str, edits: Sequence[Replac
     """Carry the edits out. Gives what is to be said of the file's state in the model's mind, and the diff."""
     if any(edit.old_string == edit.new_string for edit in edits):
         raise Refused("No changes to make: old_string and new_string are exactly the same.")
-    found = await stat_to_change(ctx, path)
+    found, data = await asyncio.gather(stat_to_change(ctx, path), beginning(ctx, path))
     if not found and edits[0].old_string:
         raise Refused(await missing_text(ctx, path))
     if found and found.kind == "directory":
         raise Refused(f"Error calling tool ({tool}): EISDIR: illegal operation on a directory, read '{path}'")
     if found and path.endswith(".ipynb"):
         raise Refused("File is a Jupyter Notebook, which is not the text that Read shows. Change its JSON with Bash.")
-    data = await ctx.sandbox.read(path, limit=LARGEST + 1) if found else b""
+    if found and len(data) != found.size:
+        data = await ctx.sandbox.read(path, limit=LARGEST + 1)
     if len(data) > LARGEST:
         raise Refused(f"The file is too large for this tool, over {size_text(LARGEST)}. Use Bash (sed, perl) instead.")
     file = TextFile.parse(data)

@@ -5,6 +5,7 @@ A file of up to 2 MB crosses the stream whole; of a larger one only what comes b
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
 import re
 from base64 import b64encode
@@ -26,7 +27,7 @@ from dockwright.tools.output import (
     size_text,
     tokens,
 )
-from dockwright.tools.text_file import TextFile, digest, missing_text
+from dockwright.tools.text_file import TextFile, beginning, digest, missing_text
 
 SLICE = 1 << 20
 WHOLE = 256 << 10  # the largest file that is read without offset, limit or allow_large
@@ -52,9 +53,10 @@ class Read(Tool):
 
     async def run(self, ctx: ToolContext) -> ToolResult:
         path = ctx.resolve(self.file_path)
-        size = await self._size(ctx, path)
+        size, head = await asyncio.gather(self._size(ctx, path), beginning(ctx, path))
         extension = posixpath.splitext(path)[1].lower()
-        head = await ctx.sandbox.read(path, limit=image.HEADER_BYTES if extension in image.EXTENSIONS else 32)
+        if extension in image.EXTENSIONS and len(head) < size:
+            head = await ctx.sandbox.read(path, limit=image.HEADER_BYTES)
         if extension in image.EXTENSIONS or image.parse(head):
             return await _image(ctx, path, size, head)
         if extension == ".pdf":
@@ -76,7 +78,7 @@ class Read(Tool):
                 f"File content ({size_text(size)}) exceeds maximum allowed size (256KB). Use offset and limit "
                 "parameters to read a part of it, allow_large to read it from its start, or Grep to search it."
             )
-        return await self._text(ctx, path, size)
+        return await self._text(ctx, path, size, head)
 
     async def _size(self, ctx: ToolContext, path: str) -> int:
         try:
@@ -91,9 +93,9 @@ class Read(Tool):
             )
         return found.size
 
-    async def _text(self, ctx: ToolContext, path: str, size: int) -> ToolResult:
+    async def _text(self, ctx: ToolContext, path: str, size: int, head: bytes) -> ToolResult:
         first, cap = self.offset or 1, LARGE_READ_TOKENS if self.allow_large else READ_TOKENS
-        page = await (_small(ctx, path, first) if size <= SCANNED else _large(ctx, path, first, size, cap))
+        page = await (_small(ctx, path, first, size, head) if size <= SCANNED else _large(ctx, path, first, size, cap))
         if not page.lines:
             return ToolResult(_warning(page.total or 0, first), details={"path": path, "lines": 0})
         limit = self.limit if self.limit and self.limit > 0 else None
@@ -121,8 +123,8 @@ class _Page:
     notes: tuple[str, ...] = ()
 
 
-async def _small(ctx: ToolContext, path: str, first: int) -> _Page:
-    data = await ctx.sandbox.read(path, limit=SCANNED)
+async def _small(ctx: ToolContext, path: str, first: int, size: int, head: bytes) -> _Page:
+    data = head if len(head) == size else await ctx.sandbox.read(path, limit=SCANNED)
     ctx.seen[path] = digest(data)
     if not data:
         return _Page([], 0)

@@ -17,6 +17,7 @@ from dockwright.tools.ripgrep import listed
 
 BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 LARGEST = 100 << 20  # bytes that are held in memory to be changed
+BEGINNING = 1 << 16
 CURRENT = "(file state is current in your context — no need to Read it back)"
 
 
@@ -50,6 +51,15 @@ class TextFile:
     @property
     def all_crlf(self) -> bool:
         return b"\r\n" in self.body and not re.search(rb"(?<!\r)\n", self.body)
+
+
+async def beginning(ctx: ToolContext, path: str) -> bytes:
+    """All of most files, for a call that asks for it while it asks what the file is. Empty where it cannot be read:
+    whoever needs it then reads it again, and gets the error."""
+    try:
+        return await ctx.sandbox.read(path, limit=BEGINNING)
+    except OSError:
+        return b""
 
 
 def digest(data: bytes) -> str:
