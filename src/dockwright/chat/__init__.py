@@ -1,0 +1,129 @@
+"""The assistant at the desk: a conversation with a persona about a repository, line by line, in one sandbox.
+
+A line is a message or a slash command. Whatever ends the chat, what was changed is handed over as `run` does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from dockwright.chat.commands import COMMANDS, obey
+from dockwright.chat.desk import Desk
+from dockwright.chat.keyboard import Interrupted, Keyboard, Pipe, Terminal
+from dockwright.chat.undo import Undo
+from dockwright.config import Config
+from dockwright.errors import DockwrightError, ExitCode
+from dockwright.events import Noted, RunFinished, Status
+from dockwright.journal import Journal
+from dockwright.result import exit_code_of
+from dockwright.run import Host, Outcome, Task, deliver, keep, open_work, status_of, write_report
+from dockwright.ui.terminal import TerminalSink, unwatched
+
+
+@dataclass(frozen=True)
+class Folders:
+    """`run` is made, its name is the chat's id; `history` is the file of the lines that were typed; `agents` are where
+    personas are found by name."""
+
+    run: Path
+    history: Path
+    agents: tuple[Path, ...]
+
+
+async def chat(
+    task: Task, config: Config, host: Host, folders: Folders, console: Console, *, verbose: bool = False
+) -> ExitCode:
+    """Talk until the user leaves, and hand over what was changed. Standard input is where the lines come from.
+
+    The exit code is that of the last message's failure, if it failed, or of what ended the chat.
+    """
+    await asyncio.to_thread(folders.run.mkdir, mode=0o700, parents=True)
+    outcome = Outcome()
+    with (
+        TerminalSink(console, verbose=verbose) as sink,
+        Journal(folders.run / "journal.jsonl", (outcome.take, sink)) as journal,
+    ):
+        status: Status = "bug"
+        reason = "an unexpected error; its traceback was printed"
+        try:
+            status, reason = await _carry_out(task, config, host, folders, console, journal, outcome, sink)
+        except asyncio.CancelledError:
+            status, reason = "interrupted", "stopped by the user"
+        except DockwrightError as error:
+            status, reason = status_of(error), str(error)
+        finally:
+            await journal.append(RunFinished(status=status, exit_code=exit_code_of(status), reason=reason))
+            write_report(folders.run, outcome.result)
+    return exit_code_of(status)
+
+
+async def _carry_out(
+    task: Task, config: Config, host: Host, folders: Folders, console: Console, journal: Journal, outcome: Outcome,
+    sink: TerminalSink,
+) -> tuple[Status, str]:  # fmt: skip
+    async with open_work(task, config, host, folders.run, journal) as work:
+        with TemporaryDirectory(dir=folders.run, prefix="undo-") as archives:
+            undo = Undo(work, Path(archives))
+            desk = Desk(work, _keyboard(folders), console, outcome, undo, folders.agents, now=await undo.mark())
+            status, reason = await _talk(desk, sink)
+        _let_ctrl_c_end_it()
+        said = "\n".join(line.text for line in desk.lines)
+        if status != "sandbox_lost":
+            await keep(work.workspace, work.sandbox, journal, work.session.history.turn)
+    await deliver(work.workspace, work.workspace.last, replace(task, prompt=said), journal)
+    return status, reason
+
+
+def _keyboard(folders: Folders) -> Keyboard:
+    if os.isatty(0) and os.isatty(1):
+        return Terminal(folders.history, [f"/{name}" for name in COMMANDS])
+    return Pipe()
+
+
+async def _talk(desk: Desk, sink: TerminalSink) -> tuple[Status, str]:
+    """Line after line until the user leaves or nothing can go on; how it ended."""
+    if desk.keyboard.interactive:
+        desk.tell("Say what you want done. /help lists the commands, Ctrl-C stops the agent, Ctrl-D leaves.")
+    try:
+        while True:
+            sink.close()
+            if desk.keyboard.interactive:
+                with unwatched(desk.console):
+                    desk.console.print()
+            try:
+                await _take(desk, (await desk.keyboard.message()).strip())
+            except Interrupted:
+                if not desk.keyboard.interactive:
+                    return "interrupted", "stopped by the user"
+                desk.tell("Ctrl-D or /exit leaves.")
+    except EOFError:
+        failure = desk.lines[-1].failure if desk.lines else None
+        return (status_of(failure), str(failure)) if failure else ("done", "")
+    except DockwrightError as error:
+        return status_of(error), str(error)
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if current is not None and current.uncancel() > 0:  # asked twice: no time for anything
+            raise
+        desk.work.journal.show(Noted(text="Told to stop. Keeping the work so far."))
+        return "interrupted", "stopped from outside"
+
+
+async def _take(desk: Desk, line: str) -> None:
+    if line.startswith("/") and not line.startswith("//"):
+        await obey(desk, line)
+    elif line:
+        await desk.ask(line.removeprefix("/"))
+
+
+def _let_ctrl_c_end_it() -> None:
+    current = asyncio.current_task()
+    if current is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, current.cancel)

@@ -1,0 +1,73 @@
+"""What a chat holds while it goes on: the work, the user's lines so far with the moments around them, the screen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from dockwright.chat.keyboard import Interrupted, Keyboard, stoppable
+from dockwright.chat.undo import Point, Undo
+from dockwright.errors import DockwrightError, LimitReached, ModelError, ModelRefused
+from dockwright.events import Noted
+from dockwright.result import RunResult
+from dockwright.run import Outcome, Work, project_notes_of
+from dockwright.ui.page import Page
+from dockwright.ui.terminal import unwatched
+
+
+@dataclass(frozen=True)
+class Line:
+    """A message of the user's with what was before and after the agent worked on it, and why it failed if it did."""
+
+    text: str
+    before: Point
+    after: Point
+    failure: DockwrightError | None = None
+
+
+@dataclass
+class Desk:
+    """`now` is the newest kept moment; it is later than the last line's where the user changed something since.
+    `applied` is the commit that the user's folder has by now."""
+
+    work: Work
+    keyboard: Keyboard
+    console: Console
+    outcome: Outcome
+    undo: Undo
+    agents: tuple[Path, ...]
+    now: Point
+    lines: list[Line] = field(default_factory=list)
+    applied: str | None = None
+
+    @property
+    def result(self) -> RunResult:
+        return self.outcome.result
+
+    def tell(self, *facts: Text | str, label: str = "") -> None:
+        with unwatched(self.console):
+            Page(self.console).facts(label, *facts)
+
+    async def ask(self, text: str) -> None:
+        """Have the agent work on a message. What it cannot go on with is told, and the chat goes on."""
+        before, failure, report = self.now, None, self.outcome.report
+        self.lines.append(Line(text, before, before))
+        try:
+            await stoppable(self._send(text))
+        except Interrupted:
+            self.work.journal.show(Noted(text="Interrupted. What was done so far stands; /undo takes it back."))
+        except (LimitReached, ModelError, ModelRefused) as error:
+            failure = error
+            self.work.journal.show(Noted(level="error", text=str(error)))
+        if self.outcome.report and self.outcome.report is not report:
+            self.work.journal.show(self.outcome.report)
+        self.now = await self.undo.mark()
+        self.lines[-1] = Line(text, before, self.now, failure)
+
+    async def _send(self, text: str) -> None:
+        session = self.work.session
+        notes = [] if session.history.messages() else await project_notes_of(self.work.sandbox)
+        await session.ask([*notes, {"type": "text", "text": text}])
