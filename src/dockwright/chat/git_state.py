@@ -12,7 +12,7 @@ import shutil
 import sys
 import tarfile
 
-GIT, OBJECTS = ".git", ".git/objects"
+WORKSPACE, GIT, OBJECTS = "/workspace", ".git", ".git/objects"
 OBJECTS_GONE = 3  # exit code: objects that were there from the beginning have to be sent again
 
 
@@ -91,8 +91,10 @@ if __name__ == "__main__":
         tarfile.TarFile.extraction_filter = staticmethod(tarfile.fully_trusted_filter)
     match sys.argv[1:]:
         case ["save", archive, most, first]:
+            os.chdir(WORKSPACE)
             save(archive, int(most), first == "first")
         case ["open"]:
-            let_in("/workspace")
+            let_in(WORKSPACE)
         case ["restore"]:
+            os.chdir(WORKSPACE)
             restore(sys.stdin.buffer.read())

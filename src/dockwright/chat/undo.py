@@ -16,7 +16,7 @@ from dockwright.chat import git_state
 from dockwright.errors import SandboxError
 from dockwright.events import Noted, Restored
 from dockwright.run import Work, keep
-from dockwright.sandbox import HOME, WORKSPACE, ExecResult
+from dockwright.sandbox import HOME, ExecResult
 from dockwright.workspace.hardened import GitError
 from dockwright.workspace.inside import InsideError
 
@@ -78,7 +78,7 @@ class Undo:
             with suppress(KeyError):
                 await work.sandbox.kill(job)
             del context.jobs[job]
-        await self._run("open", cwd="/")
+        await self._run("open")
         if point.has_git:
             await self._put_git_back(point)
         else:
@@ -93,10 +93,13 @@ class Undo:
     async def _keep_git(self) -> bool:
         first = "first" if self._at_first is None else "later"
         result = await self._run("save", _ARCHIVE, str(_MOST), first, stdin=self._known)
-        if result.exit_code != 0:
+        try:
+            data = await self._work.sandbox.read(_ARCHIVE, limit=4 * _MOST) if result.exit_code == 0 else b""
+        except OSError:  # the agent took it away
+            data = b""
+        if not data:
             self._warn(f"/undo will bring back files, but not /workspace's own .git: {_words(result)}")
             return False
-        data = await self._work.sandbox.read(_ARCHIVE, limit=4 * _MOST)
         archive = self._folder / f"{len(self._archives)}.tar.gz"
         archive.write_bytes(data)
         self._archives += (archive,)
@@ -115,11 +118,11 @@ class Undo:
         if result.exit_code != 0:
             self._warn(f"/workspace's own .git could not be put back: {_words(result)}")
 
-    async def _run(self, *arguments: str, stdin: bytes = b"", cwd: str = WORKSPACE) -> ExecResult:
+    async def _run(self, *arguments: str, stdin: bytes = b"") -> ExecResult:
         python = f"{self._work.sandbox.runtime}/bin/python3"
         argv = [python, "-I", "-S", "-c", inspect.getsource(git_state), *arguments]
         try:
-            return await self._work.sandbox.exec(argv, cwd=cwd, stdin=stdin, timeout=_DEADLINE, limit=_MOST)
+            return await self._work.sandbox.exec(argv, cwd="/", stdin=stdin, timeout=_DEADLINE, limit=_MOST)
         except OSError as error:
             raise SandboxError(f"The sandbox's own Python could not be started: {error}") from error
 
