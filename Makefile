@@ -26,7 +26,7 @@ test: setup ## Run the tests, over Docker (starts an engine if none answers) and
 	@scripts/engine start
 	@sandbox/build images
 	@sandbox/build rootfs $(ROOTFS)
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: setup ## Check format, lint, types and layers
 	@.venv/bin/ruff format --check .

@@ -98,9 +98,8 @@ async def searching(sandbox: Sandbox) -> None:
         call(context, "Grep", pattern="needle", path="/workspace/tree"), lambda: sandbox.exec(rg), 9
     )
     print(f"\n{'':<34} {'ours':>12} {'rg':>12}")
-    print(
-        f"{'Grep, 20,000 files':<34} {ours * 1000:9.2f} ms {theirs * 1000:9.2f} ms   ratio {ours / theirs:<9.2f} (aim 1.15)"
-    )
+    both = f"{ours * 1000:9.2f} ms {theirs * 1000:9.2f} ms"
+    print(f"{'Grep, 20,000 files':<34} {both}   ratio {ours / theirs:<9.2f} (aim 1.15)")
 
 
 async def start() -> None:

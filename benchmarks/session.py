@@ -22,20 +22,15 @@ PATH = "/workspace/app.py"
 
 def script() -> list[Turn | str]:
     turns: list[Turn | str] = []
-    edit = {"file_path": PATH}
     for number in range(5):
-        turns += [
-            Turn([tool_use("Bash", {"command": "true"})]),
-            Turn([tool_use("Read", {"file_path": PATH})]),
-            Turn([tool_use("Bash", {"command": "true"})]),
-            Turn(
-                [
-                    tool_use(
-                        "Edit", {"file_path": PATH, "old_string": f"line {number}\n", "new_string": f"new {number}\n"}
-                    )
-                ]
-            ),
+        edit = {"file_path": PATH, "old_string": f"line {number}\n", "new_string": f"new {number}\n"}
+        calls = [
+            ("Bash", {"command": "true"}),
+            ("Read", {"file_path": PATH}),
+            ("Bash", {"command": "true"}),
+            ("Edit", edit),
         ]
+        turns += [Turn([tool_use(name, given)]) for name, given in calls]
     return [*turns, "Done."]
 
 

@@ -173,5 +173,5 @@ def assert_can_go_on(history: list[JsonObject]) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for is what others wrote into a file
+        while not condition():
             await asyncio.sleep(0.005)
