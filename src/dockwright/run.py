@@ -55,7 +55,7 @@ from dockwright.session import Session
 from dockwright.tools import COMPANIONS, TOOLS
 from dockwright.tools.base import SearchBackend, Tool, ToolContext
 from dockwright.tools.web_search import ApiSearch, DdgsSearch
-from dockwright.workspace import Checkpoint, Workspace, snapshot
+from dockwright.workspace import Workspace, snapshot
 
 REMINDER = (
     "You ended without a report. If the work is finished and tested, call SubmitReport now; otherwise finish it first. "
@@ -101,8 +101,9 @@ class Host:
 
 @dataclass
 class Work:
-    """A session at work on a copy of a repository."""
+    """A session at work on a copy of a repository. `model` is the id of its model."""
 
+    model: str
     session: Session
     workspace: Workspace
     sandbox: Sandbox
@@ -177,7 +178,7 @@ async def _carry_out(
             raise
         status, reason = "sandbox_lost", str(error)
     done = work.workspace.last
-    changed = await deliver(work.workspace, done, task, journal)
+    changed = await deliver(work, task)
     if status != "done":
         return status, reason
     if not changed:
@@ -223,14 +224,15 @@ async def keep(workspace: Workspace, sandbox: Sandbox, journal: Journal, turn: i
         await journal.append(CheckpointMade(turn=turn, commit=made.commit, tree=made.tree))
 
 
-async def deliver(workspace: Workspace, done: Checkpoint, task: Task, journal: Journal) -> bool:
-    """Hand the work back; whether there was any."""
-    delivered = await workspace.deliver(
-        task.run, done.commit, task.prompt, model=task.model or task.agent.model, branch=task.deliver == "branch"
+async def deliver(work: Work, task: Task) -> bool:
+    """Hand the work back as it was kept last; whether there was any."""
+    commit = work.workspace.last.commit
+    delivered = await work.workspace.deliver(
+        task.run, commit, task.prompt, model=work.model, branch=task.deliver == "branch"
     )
     if delivered is None:
         return False
-    await journal.append(delivered)
+    await work.journal.append(delivered)
     return True
 
 
@@ -254,7 +256,7 @@ async def open_work(task: Task, config: Config, host: Host, folder: Path, journa
             await warming
             after = partial(keep, workspace, sandbox, journal)
             session = _session(task, config, host, model, wanted, sandbox, journal, after)
-            yield Work(session, workspace, sandbox, journal)
+            yield Work(model.name, session, workspace, sandbox, journal)
 
 
 @asynccontextmanager
@@ -334,8 +336,7 @@ async def open_bench(
         sandbox = replace(sandbox, network=str(policy))
         if policy.open:
             ca = await asyncio.to_thread(host.ca_file.read_bytes) if host.ca_file else None
-            asked = lambda host, port, why: journal.show(NetworkAsked(host=host, port=port, denied=why))  # noqa: E731
-            sandbox = replace(sandbox, env={**sandbox.env, **await open_gateway(sandbox, policy, asked, ca)})
+            sandbox = replace(sandbox, env={**sandbox.env, **await open_gateway(sandbox, policy, _once(journal), ca)})
         await journal.append(
             SandboxStarted(
                 purpose=purpose, backend=place.backend, id=place.id, image=place.image, network=str(policy),
@@ -345,6 +346,18 @@ async def open_bench(
         if place.backend == "bubblewrap" and purpose == "work":
             journal.show(Noted(level="warning", text=WEAKNESS))
         yield sandbox
+
+
+def _once(journal: Journal) -> Callable[[str, int, str | None], None]:
+    """What the gateway decided, noted at the first time: package managers ask for one host a thousand times."""
+    known: set[tuple[str, int, str | None]] = set()
+
+    def asked(host: str, port: int, denied: str | None) -> None:
+        if (host, port, denied) not in known:
+            known.add((host, port, denied))
+            journal.show(NetworkAsked(host=host, port=port, denied=denied))
+
+    return asked
 
 
 async def choose_place(settings: SandboxSettings, host: Host, name: str) -> Place:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.running import KEY, REPORT, WORK, WRITE, Desk, leftovers
 
-from dockwright.events import from_line
+from dockwright.events import NetworkAsked, from_line
 from dockwright.result import RunResult
 from dockwright.sandbox.docker import connect
 from dockwright.testing.scripted_api import Fault, ScriptedApi, Turn, text, tool_use
@@ -31,6 +31,8 @@ async def test_a_verified_run_hands_back_a_branch_a_patch_and_a_report(desk: Des
     assert (code, desk.tree()) == (0, before), output
     assert desk.git("show", f"dockwright/{run}:app.sh") == "echo hello\n"
     assert desk.git("log", "--format=%s", f"dockwright/{run}").splitlines() == ["Write a program.", "Start"]
+    trailer = desk.git("log", "-1", "--format=%(trailers:key=Assisted-by,valueonly)", f"dockwright/{run}").strip()
+    assert trailer == f"dockwright:{result(desk).model}"
     assert "+echo hello" in (desk.runs[-1] / "changes.patch").read_text()
     assert "sh app.sh" in (desk.runs[-1] / "report.md").read_text()
     found = result(desk)
@@ -60,6 +62,15 @@ async def test_no_report_is_unverified_after_one_reminder(desk: Desk) -> None:
 async def test_no_change_is_unverified(desk: Desk) -> None:
     code, _ = await desk.run([Turn([REPORT]), "Done."], "--check", "true")
     assert (code, result(desk).reason) == (4, "the agent changed nothing in the workspace")
+
+
+async def test_a_host_is_noted_once_however_often_it_is_asked_for(desk: Desk) -> None:
+    asking = "python3 -c 'import urllib.request as u; u.urlopen(\"https://other.example/\")'"
+    ask = tool_use("Bash", {"command": f"{asking}; {asking}"})
+    async with ScriptedApi([Turn([ask]), *WORK]) as api:
+        await desk.call(api, *("shop.example" if word == "none" else word for word in desk.arguments("docker")))
+    events = [from_line(line) for line in (desk.runs[-1] / "journal.jsonl").read_bytes().splitlines()]
+    assert [(event.host, event.port) for event in events if isinstance(event, NetworkAsked)] == [("other.example", 443)]
 
 
 async def test_a_limit_stops_and_delivers_the_work(desk: Desk) -> None:

@@ -19,7 +19,7 @@ from dockwright.chat.desk import Desk
 from dockwright.chat.keyboard import Interrupted, Keyboard, Pipe, Terminal
 from dockwright.chat.undo import Undo
 from dockwright.config import Config
-from dockwright.errors import DockwrightError, ExitCode
+from dockwright.errors import DockwrightError, ExitCode, SandboxError
 from dockwright.events import Noted, RunFinished, Status
 from dockwright.journal import Journal
 from dockwright.result import exit_code_of
@@ -68,16 +68,22 @@ async def _carry_out(
     task: Task, config: Config, host: Host, folders: Folders, console: Console, journal: Journal, outcome: Outcome,
     sink: TerminalSink,
 ) -> tuple[Status, str]:  # fmt: skip
-    async with open_work(task, config, host, folders.run, journal) as work:
-        with TemporaryDirectory(dir=folders.run, prefix="undo-") as archives:
-            undo = Undo(work, Path(archives))
-            desk = Desk(work, _keyboard(folders), console, outcome, undo, folders.agents, now=await undo.mark())
-            status, reason = await _talk(desk, sink)
-        _let_ctrl_c_end_it()
-        said = "\n".join(line.text for line in desk.lines)
-        if status != "sandbox_lost":
-            await keep(work.workspace, work.sandbox, journal, work.session.history.turn)
-    await deliver(work.workspace, work.workspace.last, replace(task, prompt=said), journal)
+    work, said = None, ""
+    try:
+        async with open_work(task, config, host, folders.run, journal) as work:
+            with TemporaryDirectory(dir=folders.run, prefix="undo-") as archives:
+                undo = Undo(work, Path(archives))
+                desk = Desk(work, _keyboard(folders), console, outcome, undo, folders.agents, await undo.mark())
+                status, reason = await _talk(desk, sink)
+            _let_ctrl_c_end_it()
+            said = "\n".join(line.text for line in desk.lines)
+            if status != "sandbox_lost":
+                await keep(work.workspace, work.sandbox, journal, work.session.history.turn)
+    except SandboxError as error:
+        if work is None:
+            raise
+        status, reason = status_of(error), str(error)
+    await deliver(work, replace(task, prompt=said))
     return status, reason
 
 
