@@ -213,12 +213,14 @@ async def test_a_filter_keeps_lines_that_match(call: Call) -> None:
     assert text.endswith("<stdout>\n20\n21\n22\n23\n</stdout>")
 
 
-async def test_a_filter_that_is_no_expression_is_an_error(call: Call) -> None:
-    job = (await call("Bash", command="seq 30", run_in_background=True)).details["job"]
+async def test_a_filter_that_is_no_expression_is_an_error_that_says_where_the_output_is(call: Call) -> None:
+    started = await call("Bash", command="seq 30", run_in_background=True)
     await asyncio.sleep(0.3)
-    result = await call("BashOutput", bash_id=job, filter="(")
-    assert result.is_error
-    assert result.text.startswith("The filter was not accepted: ")
+    for _ in range(2):  # the second time there is nothing new
+        result = await call("BashOutput", bash_id=started.details["job"], filter="(")
+        assert result.is_error
+        assert result.text.startswith("The filter was not accepted: ")
+        assert result.text.endswith(f"The whole output is in {started.details['output_file']}.")
 
 
 async def test_a_stopped_command_is_gone_with_its_children(call: Call) -> None:

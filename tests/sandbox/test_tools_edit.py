@@ -332,6 +332,15 @@ async def test_after_a_read_the_state_is_known_until_somebody_else_writes(ctx: T
     assert await ctx.sandbox.read("/workspace/a.txt") == b"1 2 3 four\n"
 
 
+async def test_after_an_edit_what_others_wrote_is_still_unseen(ctx: ToolContext, call: Call) -> None:
+    await ctx.sandbox.write("/workspace/a.txt", b"one")
+    await call("Read", file_path="a.txt")
+    await call("Bash", command="echo ' theirs' >> a.txt")
+    assert (await call("Edit", file_path="a.txt", old_string="one", new_string="1")).text.endswith(MODIFIED)
+    assert (await call("Write", file_path="a.txt", content="mine")).is_error
+    assert await ctx.sandbox.read("/workspace/a.txt") == b"1 theirs\n"
+
+
 async def test_a_file_of_50_mb_is_edited_in_place(ctx: ToolContext, call: Call) -> None:
     before = os.urandom(1 << 20) * 25 + b"\nthe needle\r\n" + os.urandom(1 << 20) * 25
     await ctx.sandbox.write("/workspace/big", before)

@@ -199,6 +199,24 @@ async def test_a_path_that_is_missing(call: Call) -> None:
     assert (result.text, result.is_error) == (text, True)
 
 
+async def test_finding_nothing_after_a_cd_says_where(call: Call) -> None:
+    await call("Bash", command="cd src")
+    for tool, more, words in (
+        ("Grep", {}, "No files found"),
+        ("Grep", {"output_mode": "content"}, "No matches found"),
+        ("Glob", {}, "No files found"),
+    ):
+        where = f"{words}. Note: your current working directory is /workspace/src."
+        assert (await call(tool, pattern="nowhere", **more)).text == where
+        assert (await call(tool, pattern="nowhere", path="/workspace", **more)).text == words
+
+
+async def test_what_the_expressions_cannot_do_is_told_with_what_can(call: Call) -> None:
+    result = await call("Grep", pattern="(?<=a)b")
+    assert result.is_error
+    assert result.text.endswith("look-behind, is not supported\n\n`grep -P` in Bash has both.")
+
+
 async def test_an_unreadable_file_does_not_hide_the_others(ctx: ToolContext, call: Call) -> None:
     await ctx.sandbox.exec(["sh", "-c", "echo needle > locked; chmod 0 locked"])
     assert (await call("Grep", pattern="needle", glob="*.py")).text == "Found 1 file\nsrc/app.py"

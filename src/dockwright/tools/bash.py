@@ -177,7 +177,7 @@ class BashOutput(Tool):
             job = await ctx.sandbox.poll(self.bash_id)
         except KeyError as error:
             raise ToolError(f"No shell found with ID: {self.bash_id}") from error
-        output = await self._filtered(ctx, job.output)
+        output = await self._filtered(ctx, job)
         text = head_and_tail(tidied(decoded(output)), COMMAND_LIMIT, file=job.output_file)
         parts = [f"<status>{_status(job)}</status>"]
         if job.status == "exited":
@@ -187,14 +187,15 @@ class BashOutput(Tool):
         details = {"status": _status(job), "exit_code": job.exit_code, "output_file": job.output_file}
         return ToolResult("\n\n".join(parts), details=details)
 
-    async def _filtered(self, ctx: ToolContext, output: bytes) -> bytes:
+    async def _filtered(self, ctx: ToolContext, job: Job) -> bytes:
         """By rg, inside: its expressions cannot run away."""
-        if self.filter is None or not output:
-            return output
+        if self.filter is None:
+            return job.output
         argv = [f"{ctx.sandbox.runtime}/bin/rg", "--no-config", "--text", "-e", self.filter, "--", "-"]
-        result = await ctx.sandbox.exec(argv, stdin=output, timeout=10)
+        result = await ctx.sandbox.exec(argv, stdin=job.output, timeout=10)
         if result.exit_code not in (0, 1):
-            raise ToolError(f"The filter was not accepted: {quoted(tidied(decoded(result.stderr)))}")
+            words = quoted(tidied(decoded(result.stderr)))
+            raise ToolError(f"The filter was not accepted: {words}\nThe whole output is in {job.output_file}.")
         return result.stdout
 
 

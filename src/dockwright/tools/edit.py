@@ -111,9 +111,12 @@ async def _change(ctx: ToolContext, path: str, tool: str, edits: Sequence[Replac
             raise Refused(f"{error}{which}") from error
     after = file.with_body(body).data()
     await ctx.sandbox.write(path, after)
-    seen, ctx.seen[path] = ctx.seen.get(path), digest(after)
-    states = {None: "" if found else f" {CURRENT}", digest(data): f" {CURRENT}"}
-    return states.get(seen, f" {MODIFIED}"), unified(path, file.body, body)
+    seen = ctx.seen.get(path)
+    stale = seen is not None and seen != digest(data)
+    if not stale:  # what somebody else wrote stays unseen, so that Write does not undo it
+        ctx.seen[path] = digest(after)
+    state = MODIFIED if stale else CURRENT if seen or not found else ""
+    return state and f" {state}", unified(path, file.body, body)
 
 
 def replaced(body: bytes, edit: Replacement) -> bytes:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dockwright.errors import ToolError
 from dockwright.tools.base import Argument, Tool, ToolContext, ToolResult
-from dockwright.tools.ripgrep import paths_by_time
+from dockwright.tools.ripgrep import nothing, paths_by_time
 
 SHOWN = 100
 
@@ -35,7 +35,9 @@ class Glob(Tool):
             args.append("--glob=!.git")
         total, paths = await paths_by_time(ctx, args, cwd=folder, newest_first=False, count=SHOWN)
         if not paths:
-            return ToolResult("No files found", details={"count": 0})
+            placed = bool(self.path) or self.pattern.startswith("/")
+            said = nothing(ctx, "No files found", placed=placed)
+            return ToolResult(said, details={"count": 0})
         lines = [_from_cwd(ctx, posixpath.join(folder, path)) for path in paths]
         if total > len(paths):
             lines.append(

@@ -12,7 +12,7 @@ from dockwright.errors import ToolError
 from dockwright.sandbox import OUTPUT
 from dockwright.tools.base import Argument, Tool, ToolContext, ToolResult
 from dockwright.tools.output import SEARCH_LIMIT, decoded, persisted, size_text
-from dockwright.tools.ripgrep import paths_by_time, ripgrep
+from dockwright.tools.ripgrep import nothing, paths_by_time, ripgrep
 from dockwright.tools.text_file import digest
 
 COLUMNS = 500
@@ -77,7 +77,7 @@ class Grep(Tool):
         )
         details: dict[str, JsonValue] = {"count": total}
         if not page:
-            return ToolResult("No files found", details=details)
+            return ToolResult(nothing(ctx, "No files found", placed=bool(self.path)), details=details)
         found = f"Found {len(page)} file{'s' if len(page) > 1 else ''}{_with(' ', self._page(total))}"
         return await _whole(ctx, "\n".join((found, *page)), details)
 
@@ -87,7 +87,7 @@ class Grep(Tool):
         page = self._slice(rows)
         details: dict[str, JsonValue] = {"count": sum(count for _, count in rows)}
         if not page:
-            return ToolResult("No matches found", details=details)
+            return ToolResult(nothing(ctx, "No matches found", placed=bool(self.path)), details=details)
         matches = sum(count for _, count in page)
         summary = (
             f"Found {matches} total occurrence{'s' if matches > 1 else ''} across {len(page)} "
@@ -122,7 +122,7 @@ class Grep(Tool):
         page = self._slice(lines)
         details: dict[str, JsonValue] = {"count": len(lines)}
         if not page:
-            return ToolResult("No matches found", details=details)
+            return ToolResult(nothing(ctx, "No matches found", placed=bool(self.path)), details=details)
         pages = _with("\n\n[Showing results with pagination = ", self._page(len(lines)), "]")
         return await _whole(ctx, "\n".join(page) + pages, details)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 
 from dockwright.errors import ToolError
-from dockwright.sandbox import ExecResult
+from dockwright.sandbox import WORKSPACE, ExecResult
 from dockwright.tools.base import ToolContext
 from dockwright.tools.output import decoded, quoted, tidied
 
@@ -64,6 +64,12 @@ async def listed(ctx: ToolContext, folder: str) -> list[str]:
     return sorted(posixpath.basename(path) for path in decoded(found.stdout).split("\0") if path)
 
 
+def nothing(ctx: ToolContext, what: str, *, placed: bool) -> str:
+    """That there is none. Unless the call said where to look (`placed`), a shell that has moved is worth a word."""
+    return what if placed or ctx.cwd == WORKSPACE else f"{what}. Note: your current working directory is {ctx.cwd}."
+
+
+_PCRE2 = "Consider enabling PCRE2 with the --pcre2 flag, which can handle backreferences\nand look-around."
 _ALWAYS = ("--no-config", "--no-messages", "--color=never", "--no-heading", "--hidden")
 
 
@@ -76,6 +82,6 @@ def _searched(result: ExecResult) -> ExecResult:
     if result.ended != "exit":
         raise ToolError(f"Search timed out after {SECONDS:g}s. Narrow the path, the glob or the pattern.")
     if result.exit_code not in (0, 1) and not result.stdout.strip(b"0\0") and result.stderr:
-        words = quoted(tidied(decoded(result.stderr)), 2000)
+        words = quoted(tidied(decoded(result.stderr)), 2000).replace(_PCRE2, "`grep -P` in Bash has both.")
         raise ToolError(f"Search failed — ripgrep rejected the pattern, glob, or file type without searching:\n{words}")
     return result
