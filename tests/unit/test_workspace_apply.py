@@ -89,7 +89,7 @@ async def test_paths_that_changed_since_are_listed_and_nothing_is_touched(repo: 
     with pytest.raises(ConfigError) as refused:
         await apply(repo, state, "r1")
     assert (
-        f"The changes of r1 do not fit into {repo}: README.md (changed since), new.txt (changed since), "
+        f"The changes of r1 do not fit into {repo}: README.md (changed since), new.txt (there is another), "
         "src/app.py (changed since). Nothing was changed. Merge by hand: the change is in "
     ) in str(refused.value)
     assert everything(repo) == before
@@ -138,7 +138,7 @@ async def test_a_link_in_the_place_of_a_file_is_a_conflict(repo: Path, state: Pa
 async def test_a_fifo_in_the_place_of_a_file_does_not_hang(repo: Path, state: Path) -> None:
     await delivered(repo, state, {"new.txt": b"theirs\n"})
     os.mkfifo(repo / "new.txt")
-    with pytest.raises(ConfigError, match=r"new\.txt \(changed since\)"):
+    with pytest.raises(ConfigError, match=r"new\.txt \(there is another\)"):
         await apply(repo, state, "r1")
 
 

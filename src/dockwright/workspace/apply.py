@@ -128,7 +128,8 @@ def _plan(root: Path, changes: list[Change], rules: _Rules) -> _Plan:
             elif _holds(tree, path, new, rules):
                 continue
             elif not _holds(tree, path, old, rules):
-                plan.conflicts.append(f"{text(path)} ({'changed' if tree.stat(path) else 'gone'} since)")
+                why = f"{'changed' if tree.stat(path) else 'gone'} since" if old else "there is another"
+                plan.conflicts.append(f"{text(path)} ({why})")
             elif blocker and blocker not in leaving:
                 plan.conflicts.append(f"{text(path)} ({text(blocker)} is in its way)")
             else:
