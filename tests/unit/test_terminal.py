@@ -316,6 +316,19 @@ def test_what_the_harness_told_and_what_was_undone_are_lines_of_our_own() -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("result", "last"),
+    [
+        ("(Bash completed with no output)", ""),
+        ("<persisted-output>\nOutput too large\n99\n</persisted-output>", "  99"),
+        ("<status>completed</status>\n\n<exit_code>0</exit_code>\n\n<stdout>\nready\n</stdout>", "  ready"),
+    ],
+)
+def test_marks_for_the_model_are_no_last_words(result: str, last: str) -> None:
+    (row,) = screen(call(1, "Bash", {"command": "make"}, result, exit_code=0)).splitlines()
+    assert row.split("exit 0")[0].rstrip() == f"          Bash  make{last}"
+
+
 def test_a_host_is_named_once_however_often_it_is_asked_for() -> None:
     denied = NetworkAsked(host="telemetry.example.org", port=443, denied="not in the allow list")
     allowed = NetworkAsked(host="pypi.example.org", port=443)

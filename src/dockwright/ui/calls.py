@@ -23,6 +23,8 @@ _NOTABLE_SECONDS = 1.0
 _DIFF_LINES, _NEW_FILE_LINES = 12, 4
 _ERROR_LINES = 4
 _TAIL_LINES = 8
+# Lines in the output of a command that are ours, and for the model.
+_MARKS = re.compile(r"</?(persisted-output|stdout)>|<status>.*|<exit_code>.*|\(Bash completed with no output\)")
 
 Line = tuple[str, str]
 
@@ -120,7 +122,8 @@ def _output(event: ToolFinished) -> list[str]:
     """The lines that the model read, without the marks that are meant for the model."""
     text = event.content if isinstance(event.content, str) else "\n".join(_block(block) for block in event.content)
     text = text.strip().removeprefix("<tool_use_error>").removesuffix("</tool_use_error>")
-    return _lines(text.removeprefix(f"Exit code {event.details.get('exit_code')}").strip("\r\n"))
+    lines = _lines(text.removeprefix(f"Exit code {event.details.get('exit_code')}").strip("\r\n"))
+    return [line for line in lines if not _MARKS.fullmatch(line)]
 
 
 def _block(block: JsonObject) -> str:
