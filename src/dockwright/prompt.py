@@ -86,7 +86,8 @@ The work is done when it is written, run and tested, not when it is planned. Wri
 {against}, and mend what fails before you say that it works.
 
 What is handed over is the change in {workspace} as git sees it: what lies outside of it, or is ignored by git, does \
-not count. You need not commit."""
+not count. You need not commit. Before you end, look at `git status` and take out what came about on the way \
+and is no part of the task: logs, build output, a lock file of another package manager."""
     if checks:
         text += f"""
 

@@ -50,6 +50,10 @@ def test_it_says_what_of_the_network_can_be_reached(network: str, words: str) ->
     assert words in _ours(network)
 
 
+def test_it_asks_for_nothing_but_the_task_to_be_left_behind() -> None:
+    assert "look at `git status` and take out what came about on the way" in _ours()
+
+
 def test_checks_services_and_the_report_are_named_where_there_are_any() -> None:
     full = _ours(checks=("make test", "ruff check"), services=("postgres: postgres://x",), report_tool="SubmitReport")
     assert "clean container" in full
