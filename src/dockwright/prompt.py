@@ -25,15 +25,16 @@ def system_blocks(
     checks: Sequence[str] = (),
     services: Sequence[str] = (),
     report_tool: str | None = None,
+    at_desk: bool = False,
 ) -> tuple[JsonObject, ...]:
     """System blocks for the Messages API. `network` is the policy in the gateway's words, `services` a line each with
     name and address, `contents` what the image has, `checks` the commands that decide, `report_tool` the tool that
-    takes the report."""
+    takes the report, `at_desk` whether the user sits there and answers."""
     parts = [
         _place(workspace, tools, image, contents),
         _network(network),
         "Services, running and reachable from the container:\n" + _list(services) if services else "",
-        _done(workspace, checks, report_tool, bool(services)),
+        _at_desk(workspace) if at_desk else _done(workspace, checks, report_tool, bool(services)),
     ]
     ours = "\n\n".join(part for part in parts if part)
     return tuple({"type": "text", "text": text} for text in (agent_prompt, ours) if text.strip())
@@ -77,6 +78,15 @@ def _network(network: str) -> str:
     also = network.removeprefix("public").lstrip(", ")
     hosts = f"Public hosts on the internet{f', and {also},' if also else ''}"
     return f"{hosts} can be reached over HTTP and HTTPS by the proxy that is set."
+
+
+def _at_desk(workspace: str) -> str:
+    return f"""\
+The user sits at the desk and reads what you write while you work. Answer what they ask, in plain prose; change files \
+where that is what they want, and then run and test the change before you say that it works. Ask back where something \
+is open that only they can decide. Take no return format above as asked for unless they ask for it.
+
+They see the change in {workspace} as git sees it, can undo it, and take it over when they like. You need not commit."""
 
 
 def _done(workspace: str, checks: Sequence[str], report_tool: str | None, has_services: bool) -> str:

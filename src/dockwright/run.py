@@ -77,7 +77,8 @@ def new_run_id() -> str:
 @dataclass(frozen=True)
 class Task:
     """What the user asked for. `checks` are commands that must exit 0 in the clean sandbox, each in `check_seconds`.
-    `run` is the id of the attempt: branch and sandbox are named after it, so no two runs may share one."""
+    `at_desk` is a conversation: no report is asked for. `run` is the id of the attempt: branch and sandbox are named
+    after it, so no two runs may share one."""
 
     prompt: str
     repo: Path
@@ -86,6 +87,7 @@ class Task:
     checks: tuple[str, ...] = ()
     check_seconds: float = 600.0
     deliver: Literal["branch", "patch", "none"] = "branch"
+    at_desk: bool = False
     run: str = field(default_factory=new_run_id)
 
 
@@ -281,11 +283,14 @@ def _session(
     after_changes: Callable[[int], Awaitable[None]],
 ) -> Session:
     names = [name for tool in wanted for name in (tool, *COMPANIONS.get(tool, ()))]
-    report = report_tool(return_format(task.agent.prompt))
-    tools: dict[str, type[Tool]] = {name: TOOLS[name] for name in dict.fromkeys(names)} | {report.__name__: report}
+    tools: dict[str, type[Tool]] = {name: TOOLS[name] for name in dict.fromkeys(names)}
+    report = None if task.at_desk else report_tool(return_format(task.agent.prompt))
+    if report:
+        tools[report.__name__] = report
     system = system_blocks(
         task.agent.prompt, workspace=WORKSPACE, tools=tuple(tools), network=sandbox.network,
-        image=sandbox.place.image, contents=_contents(sandbox, host), checks=task.checks, report_tool=report.__name__,
+        image=sandbox.place.image, contents=_contents(sandbox, host), checks=task.checks,
+        report_tool=report.__name__ if report else None, at_desk=task.at_desk,
     )  # fmt: skip
     context = ToolContext(sandbox=sandbox, rules=task.agent.rules, search=host.search or _search(config, model))
     turns = min(filter(None, (config.limits.turns, task.agent.max_turns)), default=None)

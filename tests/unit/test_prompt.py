@@ -87,3 +87,8 @@ def test_long_notes_are_cut_and_say_so() -> None:
     words = str(project_notes({"CLAUDE.md": "x" * 100_000})["text"])
     assert len(words) < 41_000
     assert words.endswith("\n[The rest is left out; CLAUDE.md in the workspace has all of it.]\n</project-notes>")
+
+
+def test_at_the_desk_no_report_is_asked_for_and_questions_may_be() -> None:
+    *_, ours = system_blocks(PERSONA, workspace="/work", tools=(), network="none", image="debian:12", at_desk=True)
+    assert ("Ask back" in str(ours["text"]), "Nobody answers" in str(ours["text"])) == (True, False)

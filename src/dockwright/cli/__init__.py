@@ -157,7 +157,9 @@ def chat(
     from dockwright.run import Task
 
     config = load_config(image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=None)
-    order = Task(prompt="chat", repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model)
+    order = Task(
+        prompt="chat", repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model, at_desk=True
+    )  # fmt: skip
     folders = chatting.Folders(
         run=runs_folder() / order.run, history=state_folder() / "history", agents=agent_folders()
     )
