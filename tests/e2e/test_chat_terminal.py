@@ -88,7 +88,7 @@ async def test_apply_asks_once_and_no_is_the_default(place: Place) -> None:
         chat.type("/apply\r")
         await chat.see("shop? [y/N]")
         chat.type("y\r")
-        await chat.see("y\n", "nothing is staged.", PROMPT)
+        await chat.see("y\n", "staged.", PROMPT)
     assert place.git("status", "--porcelain") == "?? new"
 
 
