@@ -305,9 +305,14 @@ def _delivery(result: RunResult) -> Iterator[str]:
     commit = f", commit {_code(delivered.commit)}" if delivered.commit else ""
     yield f"- {branch}{commit}\n- Patch {_code(delivered.patch)}\n- {size}"
     yield "To look at it, and to take it:"
-    git = f"git -C {shlex.quote(result.repo)}"
-    take = f"merge {shlex.quote(delivered.branch)}" if delivered.branch else f"apply {shlex.quote(delivered.patch)}"
-    yield _fenced(visible(f"dockwright diff {shlex.quote(result.run)}\n{git} {take}"))
+    run = shlex.quote(result.run)
+    lines = [f"dockwright diff {run}", f"dockwright apply {run}"]
+    if delivered.branch and not result.carried:  # a merge would meet what was carried in and is still uncommitted
+        lines.append(f"git -C {shlex.quote(result.repo)} merge {shlex.quote(delivered.branch)}")
+    yield _fenced(visible("\n".join(lines)))
+    if result.carried:
+        carried = count(len(result.carried), "file")
+        yield f"Uncommitted work of yours was carried in ({carried}) and is the first commit of the branch."
 
 
 def _cost(result: RunResult) -> Iterator[str]:

@@ -39,7 +39,7 @@ _OUTCOMES: dict[Status, tuple[ExitCode, str]] = {
     "model_error": (ExitCode.MODEL, "The model API failed for good; the work so far is kept."),
     "sandbox_lost": (ExitCode.SANDBOX, "The sandbox was lost or could not be started."),
     "config_error": (ExitCode.CONFIG, "The configuration, the persona, the task or a flag is wrong."),
-    "interrupted": (ExitCode.INTERRUPTED, "The run was stopped before its end; the work so far is kept."),
+    "interrupted": (ExitCode.INTERRUPTED, "The run was stopped before its end."),
     "bug": (ExitCode.BUG, "Something is wrong in dockwright itself; please report it with the journal."),
 }
 _NOT_ENDED: dict[str, object] = {
@@ -67,6 +67,7 @@ class RunResult(BaseModel):
     model: str = ""
     repo: str = ""
     base: str | None = None
+    carried: tuple[str, ...] = ()
     branch: str | None = None
     commit: str | None = None
     patch: str | None = None
@@ -102,7 +103,7 @@ class RunResult(BaseModel):
     def _changed_by(self, event: Event) -> dict[str, object]:
         match event:
             case RunStarted():
-                named = event.model_dump(include={"run", "task", "agent", "model", "repo", "base"})
+                named = event.model_dump(include={"run", "task", "agent", "model", "repo", "base", "carried"})
                 return named | _NOT_ENDED
             case SandboxStarted(purpose="proof"):
                 return {"checks": (), **_NOT_ENDED}

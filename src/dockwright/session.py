@@ -161,7 +161,9 @@ def _raise_for(answer: Answer) -> None:
     match answer.stop_reason:
         case "refusal":
             said = answer.stop_details.get("explanation") or answer.stop_details.get("category") or "it gave no reason"
-            raise ModelRefused(f"The model refused to go on: {said}. Put the task in other words, or narrow it.")
+            raise ModelRefused(
+                f"The model refused to go on: {str(said).rstrip('.')}. Put the task in other words, or narrow it."
+            )
         case "model_context_window_exceeded":
             raise ModelError(
                 "The conversation fills the context window of the model. "
@@ -170,4 +172,4 @@ def _raise_for(answer: Answer) -> None:
 
 
 def _limit(what: str) -> str:
-    return f"The limit of {what} was reached. What was done so far is kept; raise the limit to go on."
+    return f"The limit of {what} was reached. What was done so far is kept; start again from it with a higher limit."

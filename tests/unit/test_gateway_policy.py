@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from dockwright.errors import ConfigError
-from dockwright.sandbox.gateway import Denied, Policy
+from dockwright.sandbox.gateway import Denied, Names, Policy
 
 PUBLIC = Policy.parse(("public",))
 NAMED = Policy.parse(("db.example.org:5432", "*.example.org", "plain.test"))
@@ -70,3 +72,18 @@ def test_none_stands_alone() -> None:
     with pytest.raises(ConfigError, match="cannot be combined"):
         Policy.parse(("none", "x.org"))
     assert (Policy.parse(("none",)).open, str(Policy.parse(()))) == (False, "none")
+
+
+async def test_all_who_ask_for_a_name_at_once_share_its_lookup() -> None:
+    names = Names()
+    found = await asyncio.gather(*(names.addresses("localhost") for _ in range(500)))
+    assert set(found) == {found[0]}
+    assert set(found[0]) <= {"127.0.0.1", "::1"}
+
+
+async def test_a_name_that_does_not_exist_is_asked_for_again() -> None:
+    names = Names()
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"known|failure"):
+            await names.addresses("no-such-host.invalid")
+        await asyncio.sleep(0)

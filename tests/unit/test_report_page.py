@@ -124,6 +124,7 @@ To look at it, and to take it:
 
 ```
 dockwright diff 0k3f
+dockwright apply 0k3f
 git -C '/home/ann/my shop' merge dockwright/0k3f
 ```
 
@@ -172,11 +173,16 @@ def test_a_run_without_checks_report_branch_or_price_says_so() -> None:
         assert words in page
 
 
-def test_where_there_is_no_branch_the_patch_is_to_be_applied() -> None:
+def test_where_there_is_no_branch_apply_is_advised() -> None:
     delivered = Delivered(branch=None, commit=None, patch="/tmp/a b.patch", files=1, insertions=1, deletions=0)
     page = render_markdown(FULL.model_copy(update={"delivered": delivered}))
     assert "- No branch: the repository could not take one\n- Patch `/tmp/a b.patch`\n- 1 file changed" in page
-    assert "\ngit -C '/home/ann/my shop' apply '/tmp/a b.patch'\n" in page
+    assert "\ndockwright diff 0k3f\ndockwright apply 0k3f\n```" in page
+
+
+def test_where_uncommitted_work_was_carried_in_a_merge_is_not_advised() -> None:
+    page = render_markdown(FULL.model_copy(update={"carried": ("README.md",)}))
+    assert ("merge" in page, "carried in (1 file)" in page) == (False, True)
 
 
 def test_long_output_is_shown_from_its_end_and_long_lines_are_cut() -> None:

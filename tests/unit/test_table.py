@@ -19,16 +19,22 @@ def checks(*exit_codes: int | None) -> tuple[CheckFinished, ...]:
 
 def test_each_run_is_a_line_and_the_last_lines_are_the_sums() -> None:
     verified = RunResult(
-        run="orders", status="verified", checks=checks(0, 0), turns=12, cost=0.84, seconds=250, branch="dockwright/0k3f"
+        run="orders",
+        status="verified",
+        checks=checks(0, 0),
+        turns=12,
+        cost=0.84,
+        seconds=250,
+        task="Add orders\nwith tests",
     )
     failed = RunResult(
         run="billing", status="checks_failed", checks=checks(0, 1, None), turns=30, cost=None, seconds=3700
     )
     assert drawn([verified, failed, verified.model_copy(update={"run": "[b]\x1b\n"})]) == [
-        "run        status           checks  turns         cost        time  branch",
-        "orders     verified         2 of 2     12        $0.84  4 min 10 s  dockwright/0k3f",
+        "run        status           checks  turns         cost        time  task",
+        "orders     verified         2 of 2     12        $0.84  4 min 10 s  Add orders",
         "billing    checks failed    1 of 3     30      unknown  1 h 01 min",
-        r"[b]\x1b\n  verified         2 of 2     12        $0.84  4 min 10 s  dockwright/0k3f",
+        r"[b]\x1b\n  verified         2 of 2     12        $0.84  4 min 10 s  Add orders",
         "3 runs     2 verified                  54        $1.68  1 h 10 min",
         "           1 checks failed                 + 1 unknown",
     ]
@@ -36,6 +42,6 @@ def test_each_run_is_a_line_and_the_last_lines_are_the_sums() -> None:
 
 def test_no_runs_have_sums_of_nothing() -> None:
     assert drawn([]) == [
-        "run     status  checks  turns   cost  time  branch",
+        "run     status  checks  turns   cost  time  task",
         "0 runs                      0  $0.00   0 s",
     ]

@@ -95,7 +95,8 @@ def result_of(folder: Path) -> RunResult:
     from dockwright.journal import read
     from dockwright.result import RunResult
 
-    return RunResult.from_events(read(folder / "journal.jsonl"))
+    result = RunResult.from_events(read(folder / "journal.jsonl"))
+    return result if result.run else result.model_copy(update={"run": folder.name})  # it ended before it began
 
 
 def agent_folders() -> tuple[Path, ...]:

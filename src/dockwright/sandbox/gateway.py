@@ -24,7 +24,7 @@ from dockwright.sandbox import OUTPUT, Sandbox
 from dockwright.sandbox.channel import ChannelLost, Stream
 
 PORT = 3128
-_DIAL_SECONDS, _HEAD_SECONDS = 20, 30
+_DIAL_SECONDS, _HEAD_SECONDS, _KNOWN_SECONDS = 20, 30, 60
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63})*\Z")
 _NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 _CA_VARIABLES = (
@@ -100,12 +100,40 @@ def _translated(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     )
 
 
+class Names:
+    """Addresses by name. All who ask at once share one lookup, whose outcome holds for a minute: a package manager
+    opens a thousand connections to one host, and resolvers drop what comes in such numbers."""
+
+    def __init__(self) -> None:
+        self._lookups: dict[str, asyncio.Task[tuple[str, ...]]] = {}
+
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        """Raises OSError where there are none, TimeoutError where it takes too long."""
+        lookup = self._lookups.get(host)
+        if lookup is None:
+            lookup = self._lookups[host] = asyncio.create_task(_look_up(host))
+            lookup.add_done_callback(
+                lambda done: self._forget(host, 0 if done.cancelled() or done.exception() else _KNOWN_SECONDS)
+            )
+        return await asyncio.shield(lookup)
+
+    def _forget(self, host: str, after: float) -> None:
+        asyncio.get_running_loop().call_later(after, self._lookups.pop, host, None)
+
+
+async def _look_up(host: str) -> tuple[str, ...]:
+    async with asyncio.timeout(_DIAL_SECONDS):
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return tuple(str(entry[4][0]) for entry in found)
+
+
 async def open_gateway(sandbox: Sandbox, policy: Policy, asked: Asked, ca: bytes | None) -> Mapping[str, str]:
     """Let a sandbox out by this policy. Returns the environment that programs inside find the proxy and the CAs by."""
     tasks: set[asyncio.Task[None]] = set()
+    names = Names()
 
     def accept(stream: Stream, _: Mapping[str, Any]) -> None:
-        task = asyncio.create_task(_serve(stream, policy, asked))
+        task = asyncio.create_task(_serve(stream, policy, asked, names))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
@@ -117,19 +145,11 @@ async def open_gateway(sandbox: Sandbox, policy: Policy, asked: Asked, ca: bytes
     if ca:
         path = f"{OUTPUT}/ca.pem"
         await sandbox.write(path, ca)
-        names = (
-            "SSL_CERT_FILE",
-            "REQUESTS_CA_BUNDLE",
-            "CURL_CA_BUNDLE",
-            "GIT_SSL_CAINFO",
-            "NODE_EXTRA_CA_CERTS",
-            "PIP_CERT",
-        )
-        env |= dict.fromkeys(names, path)
+        env |= dict.fromkeys(_CA_VARIABLES, path)
     return env
 
 
-async def _serve(stream: Stream, policy: Policy, asked: Asked) -> None:
+async def _serve(stream: Stream, policy: Policy, asked: Asked, names: Names) -> None:
     """One connection from inside: read the head, decide, dial, then carry bytes until either end is done."""
     parser = h11.Connection(h11.SERVER)
     with contextlib.suppress(ChannelLost, OSError):
@@ -141,7 +161,7 @@ async def _serve(stream: Stream, policy: Policy, asked: Asked) -> None:
             await _refuse(stream, 400, f"not a proxy request: {error}")
             return
         try:
-            reader, writer = await _dial(policy, host, port)
+            reader, writer = await _dial(policy, host, port, names)
         except Denied as error:
             asked(host, port, str(error))
             await _refuse(stream, 403, f"the network policy of this sandbox denies {host}:{port}: {error}")
@@ -185,17 +205,16 @@ def _target(request: h11.Request) -> tuple[str, int, bytes]:
     return host, number, path
 
 
-async def _dial(policy: Policy, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _dial(
+    policy: Policy, host: str, port: int, names: Names
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Resolve here and dial the address that was checked. A name the policy cannot allow is not even looked up."""
     if not policy.public and not policy.named(host, port):
         raise Denied(f"only {policy} may be reached")
     if re.fullmatch(r"[0-9a-fx.]+", host) and re.match(r"[0-9]", host.rpartition(".")[2]):
-        addresses = [str(ipaddress.ip_address(host))] if _plain_address(host) else []
+        addresses: tuple[str, ...] = (host,) if _plain_address(host) else ()
     else:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(_DIAL_SECONDS):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
+        addresses = await names.addresses(host)
     if not addresses:
         raise Denied(f"{host} is an address spelled in an odd way")
     for address in addresses:
@@ -226,7 +245,8 @@ def _forwarded(request: h11.Request, path: bytes) -> bytes:
 
 async def _refuse(stream: Stream, status: int, reason: str) -> None:
     body = f"dockwright: {reason}\n".encode()
-    head = f"HTTP/1.1 {status} Refused by dockwright\r\ncontent-type: text/plain\r\nconnection: close\r\n"
+    phrase = "".join(char for char in f"dockwright: {reason}" if " " <= char <= "~" and char not in "'\"")[:200]
+    head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: text/plain\r\nconnection: close\r\n"
     await stream.send(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
     stream.send_end()
 

@@ -22,7 +22,7 @@ def summary_table(results: Sequence[RunResult]) -> Table:
     table.add_column("turns", str(sum(result.turns for result in results)), justify="right", no_wrap=True)
     table.add_column("cost", _total_cost(results), justify="right", no_wrap=True)
     table.add_column("time", duration(sum(result.seconds for result in results)), justify="right", no_wrap=True)
-    table.add_column("branch", overflow="fold")
+    table.add_column("task", no_wrap=True, overflow="ellipsis")
     for result in results:
         table.add_row(
             Text(visible(result.run, newlines=False)),
@@ -31,7 +31,7 @@ def summary_table(results: Sequence[RunResult]) -> Table:
             str(result.turns),
             "unknown" if result.cost is None else money(result.cost),
             duration(result.seconds),
-            Text(visible(result.branch or "", newlines=False), "cyan"),
+            Text(visible(result.task.strip().partition("\n")[0], newlines=False)),
         )
     return table
 
