@@ -198,7 +198,7 @@ class Runner:
         return {
             "exit_code": code, "ended": ended, "seconds": time.monotonic() - began, "cwd": command.cwd or None,
             "size": sum(c.size for c in captures), "hidden": sum(c.size - len(c.shown()) for c in captures),
-            "output_file": command.out.path if command.out.fd >= 0 else None,
+            "output_file": command.out.path if command.out.spilled else None,
             "job": command.id if command.id in self.jobs else None, "oom": oom_kills() > ooms,
         }  # fmt: skip
 

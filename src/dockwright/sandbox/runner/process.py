@@ -37,7 +37,8 @@ class World:
 
     def command(self, ident: str, call: dict[str, Any], *, at_once: bool = False) -> Command:
         """Run argv; the next command is made ready while this one runs."""
-        command, self.spare = self.spare or Command(self), None
+        ready, self.spare = self.spare, None
+        command = Command(self) if ready is None or ready.gone.done() else ready
         command.order(ident, call, at_once=at_once)
         command.exited.add_done_callback(lambda _: self.loop.call_later(0.001, self.prepare))
         return command
@@ -51,7 +52,7 @@ class Capture:
     """The first and last bytes of what a command prints, and all of it in a file once it is more than a little."""
 
     def __init__(self, limit: int, path: str, at_once: bool = False) -> None:
-        self.half, self.path, self.fd = max(limit // 2, 1), path, -1
+        self.half, self.path, self.fd, self.spilled = max(limit // 2, 1), path, -1, False
         self.head, self.tail, self.size, self.kept = bytearray(), bytearray(), 0, bytearray()
         if at_once:
             self.spill()
@@ -60,6 +61,7 @@ class Capture:
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
             self.fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            self.spilled = True
         except OSError:
             self.path = ""
         self.store(bytes(self.kept))
@@ -70,7 +72,7 @@ class Capture:
             try:
                 os.write(self.fd, data)
             except OSError:  # the disk is full: the head and the tail are still told
-                self.size = max(self.size, SPILL_CAP + 1)
+                self.close()
 
     def add(self, data: bytes) -> None:
         self.size += len(data)
@@ -79,12 +81,17 @@ class Capture:
         self.tail += data[max(room, 0) :]
         if len(self.tail) > 2 * self.half:
             del self.tail[: len(self.tail) - self.half]
-        if self.fd < 0 and self.path:
+        if self.path and not self.spilled:
             self.kept += data
             if len(self.kept) > SPILL_AFTER:
                 self.spill()
         else:
             self.store(data)
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
 
     def shown(self) -> bytes:
         return bytes(self.head + self.tail[-self.half :])
@@ -150,7 +157,7 @@ class Command:
             return False
         if not data:
             self.world.loop.remove_reader(fd)
-            del self.pipes[fd]
+            self.pipes.pop(fd).close()
             os.close(fd)
             return False
         self.pipes[fd].add(data)
