@@ -63,21 +63,25 @@ class Backend(StrEnum):
     BUBBLEWRAP = "bubblewrap"
 
 
-Repo = Annotated[Path, typer.Option("-C", "--repo", help="The repository, or an empty folder to start from.")]
+Repo = Annotated[
+    Path, typer.Option("-C", "--repo", metavar="DIR", help="The repository, or an empty folder to start from.")
+]
 Persona = Annotated[str, typer.Option("-a", "--agent", help="A persona by name, or the path of its .md file.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="sonnet, opus, haiku, fable, or a model id.")]
 Image = Annotated[str | None, typer.Option("--image", help="Any container image; the workbench if not given.")]
 Where = Annotated[Backend | None, typer.Option("--sandbox", help="Where the tools act.")]
 Net = Annotated[
     list[str] | None,
-    typer.Option("--net", help="none, public, or HOST[:PORT] to allow; may be given several times."),
+    typer.Option("--net", metavar="POLICY", help="none, public, or HOST[:PORT] to allow; may be given several times."),
 ]
 Turns = Annotated[int | None, typer.Option("--turns", help="Stop after this many model answers.")]
 Budget = Annotated[float | None, typer.Option("--budget", help="Stop before this many US dollars are spent.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", help="Stop after this much time.")]
 Checks = Annotated[
     list[str] | None,
-    typer.Option("--check", help="A command that must pass in a clean sandbox; may be given several times."),
+    typer.Option(
+        "--check", metavar="CMD", help="A command that must pass in a clean sandbox; may be given several times."
+    ),
 ]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show thinking and checkpoints, too.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its first letters.")]
@@ -102,7 +106,9 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def run(
-    task: Annotated[str, typer.Argument(help="What is to be done, in words; - reads it from standard input.")],
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="What is to be done, in words; - reads it from standard input.")
+    ],
     repo: Repo = Path(),
     agent: Persona = "backend-engineer",
     model: ModelName = None,
@@ -168,8 +174,10 @@ def chat(
 
 @app.command()
 def batch(
-    tasks: Annotated[Path, typer.Argument(help="A task list: .jsonl, .yaml or .csv.")],
-    out: Annotated[Path, typer.Option("--out", help="Where the results go; the same folder again goes on.")],
+    tasks: Annotated[Path, typer.Argument(metavar="TASKS", help="A task list: .jsonl, .yaml or .csv.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the results go; the same folder again goes on.")
+    ],
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="How many tasks at once.")] = 2,
     repo: Repo = Path(),
     agent: Persona = "backend-engineer",
@@ -238,7 +246,9 @@ def diff(run: RunName) -> None:
 @app.command()
 def apply(
     run: RunName,
-    repo: Annotated[Path | None, typer.Option("-C", "--repo", help="Where, if not where it came from.")] = None,
+    repo: Annotated[
+        Path | None, typer.Option("-C", "--repo", metavar="DIR", help="Where, if not where it came from.")
+    ] = None,
 ) -> None:
     """Put a run's changes into the working tree, unstaged, to be reviewed. Refuses where they would meet others."""
     from dockwright.workspace import apply as apply_run
