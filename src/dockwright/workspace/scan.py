@@ -84,6 +84,9 @@ async def scan_repository(repository: Repository) -> Scan:
     scan = Scan(await tree_of(repository, repository.head) if repository.head else {})
     index = await _index(repository)
     others = (await repository.git("ls-files", "-o", "--exclude-standard", "-z")).split(b"\0")[:-1]
+    ignored = ("ls-files", "-o", "-i", "--exclude-standard", "--directory", "-z", "--", ":(glob)**/.env*")
+    settings = (await repository.git(*ignored)).split(b"\0")[:-1]
+    scan.left_out += [f"{text(path)}: ignored by git, so what needs it will miss it" for path in settings]
     with Tree(repository.path) as tree:
         dirty = await asyncio.to_thread(_compare, scan, tree, index, repository)
         await _settle(scan, tree, dirty, repository)
