@@ -10,6 +10,7 @@ import re
 import struct
 import sys
 import termios
+import uuid
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -83,7 +84,7 @@ class InPipe:
     @classmethod
     @asynccontextmanager
     async def open(cls, place: Place, api: ScriptedApi, backend: str) -> AsyncIterator[InPipe]:
-        env = place.environment(api)
+        env = place.environment(api, COLUMNS="110")
         process = await asyncio.create_subprocess_exec(
             *place.command(backend), stdin=PIPE, stdout=PIPE, stderr=STDOUT, env=env
         )
@@ -168,7 +169,8 @@ class OnTerminal:
 
     async def see(self, *words: str) -> str:
         """Wait until these words were shown, in this order; what was shown by then is returned and forgotten."""
-        pattern = re.compile(".*?".join(map(re.escape, words)), re.DOTALL)
+        wrapped = (re.escape(part).replace("\\ ", r"\s+") for part in words)
+        pattern = re.compile(".*?".join(wrapped), re.DOTALL)
         try:
             while not pattern.search(self.screen):
                 self._news.clear()
@@ -193,6 +195,11 @@ class OnTerminal:
 
 def bash(command: str) -> Turn:
     return Turn([tool_use("Bash", {"command": command})])
+
+
+def long_nap() -> str:
+    """A command that nobody else on this machine runs."""
+    return f"sleep 3600.{uuid.uuid4().int}"
 
 
 def processes(words: str) -> list[str]:

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.e2e.chatting import PROMPT, OnTerminal, Place, bash, processes, until_it_runs
+from tests.e2e.chatting import PROMPT, OnTerminal, Place, bash, long_nap, processes, until_it_runs
 
 from dockwright.events import Prompted, RunFinished
 from dockwright.testing.scripted_api import ScriptedApi, Turn, text, tool_use
@@ -56,13 +56,14 @@ async def test_lines_are_remembered_for_their_owner_alone(place: Place) -> None:
 
 
 async def test_ctrl_c_stops_a_call_then_empties_the_line_then_says_how_to_leave(place: Place) -> None:
-    async with ScriptedApi([bash("sleep 31911"), "I go on."]) as api, OnTerminal.open(place, api, BACKEND) as chat:
+    nap = long_nap()
+    async with ScriptedApi([bash(nap), "I go on."]) as api, OnTerminal.open(place, api, BACKEND) as chat:
         await chat.see(PROMPT)
         chat.type("please sleep\r")
-        await until_it_runs("sleep 31911")
+        await until_it_runs(nap)
         chat.type("\x03")
         await chat.see("/undo takes it back.", PROMPT)
-        assert processes("sleep 31911") == []
+        assert processes(nap) == []
         chat.type("never sent\x03")
         chat.type("\x03")
         await chat.see("Ctrl-D or /exit leaves.", PROMPT)
@@ -93,16 +94,17 @@ async def test_apply_asks_once_and_no_is_the_default(place: Place) -> None:
 
 
 async def test_the_shell_shows_output_as_it_comes_and_ctrl_c_stops_its_command(place: Place) -> None:
+    nap = long_nap()
     async with ScriptedApi() as api, OnTerminal.open(place, api, BACKEND) as chat:
         await chat.see(PROMPT)
         chat.type("/shell\r")
         await chat.see("sandbox:/workspace$")
-        chat.type("cd src; echo begun; sleep 31912\r")
+        chat.type(f"cd src; echo begun; {nap}\r")
         await chat.see("begun\n")
-        await until_it_runs("sleep 31912")
+        await until_it_runs(nap)
         chat.type("\x03")
         await chat.see("stopped\nsandbox:/workspace$")
-        assert processes("sleep 31912") == []
+        assert processes(nap) == []
         chat.type("\x03\x04")
         await chat.see(PROMPT)
         chat.type("/exit\r")

@@ -53,7 +53,7 @@ class Desk:
 
     async def ask(self, text: str) -> None:
         """Have the agent work on a message. What it cannot go on with is told, and the chat goes on."""
-        before, failure, report = self.now, None, self.outcome.report
+        before, failure = self.now, None
         self.lines.append(Line(text, before, before))
         try:
             await stoppable(self._send(text))
@@ -62,8 +62,6 @@ class Desk:
         except (LimitReached, ModelError, ModelRefused) as error:
             failure = error
             self.work.journal.show(Noted(level="error", text=str(error)))
-        if self.outcome.report and self.outcome.report is not report:
-            self.work.journal.show(self.outcome.report)
         self.now = await self.undo.mark()
         self.lines[-1] = Line(text, before, self.now, failure)
 
