@@ -92,9 +92,7 @@ class InPipe:
             async with asyncio.timeout(SECONDS):
                 yield cls(process)
         finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+            await _ended(process)
 
     def say(self, *lines: str) -> None:
         assert self.process.stdin is not None
@@ -150,9 +148,7 @@ class OnTerminal:
                 yield terminal
         finally:
             terminal.hang_up()
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+            await _ended(process)
 
     @property
     def screen(self) -> str:
@@ -191,6 +187,14 @@ class OnTerminal:
         self.raw += text
         self.everything += text
         self._news.set()
+
+
+async def _ended(process: Process) -> None:
+    """Have it end and clean up after itself, whatever the test left it at."""
+    if process.returncode is None:
+        process.terminate()
+    async with asyncio.timeout(SECONDS):
+        await process.wait()
 
 
 def bash(command: str) -> Turn:
