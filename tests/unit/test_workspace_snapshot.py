@@ -171,14 +171,18 @@ async def test_odd_names_arrive_byte_for_byte(repo: Path, state: Path) -> None:
 
 
 async def test_what_is_neither_file_nor_link_stays_out_and_is_named(repo: Path, state: Path) -> None:
-    os.mkfifo(repo / "src/pipe")
     (repo / "README.md").unlink()
-    os.mkfifo(repo / "README.md")
+    for name in ("src/pipe", "d", "b", "README.md", "c", "a"):  # a folder lists them in no certain order
+        os.mkfifo(repo / name)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(repo / "sock"))
         workspace = await snapshot(repo, state)
     assert workspace.left_out == (
         "README.md: neither file nor link",
+        "a: neither file nor link",
+        "b: neither file nor link",
+        "c: neither file nor link",
+        "d: neither file nor link",
         "sock: neither file nor link",
         "src/pipe: neither file nor link",
     )

@@ -205,7 +205,7 @@ def _odd(tree: Tree, names: Iterable[bytes]) -> list[str]:
     left_out = []
     for folder in sorted({name.rpartition(b"/")[0] for name in names if not refusal(name)}):
         with suppress(OSError):
-            left_out += [f"{text(path)}: neither file nor link" for path in tree.odd(folder)]
+            left_out += [f"{text(path)}: neither file nor link" for path in sorted(tree.odd(folder))]
     return left_out
 
 
