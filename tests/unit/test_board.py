@@ -54,7 +54,7 @@ def test_a_row_says_what_its_task_does_now() -> None:
 
 def test_on_a_terminal_the_state_of_all_is_below_and_goes_away_at_the_end() -> None:
     file = io.StringIO()
-    console = Console(file=file, width=100, force_terminal=True, color_system=None)
+    console = Console(file=file, width=100, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
     with Board(console, 3, ["refused"]) as board:
         rows = [board.add("orders"), board.add("billing")]
         board.end(rows[0], VERIFIED)
