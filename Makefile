@@ -32,7 +32,7 @@ check: setup ## Check format, lint, types and layers
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 
 bench: setup ## Measure against docker exec and ripgrep, side by side in one run
 	@if scripts/engine answers; then sandbox/build images; fi
