@@ -131,18 +131,25 @@ async def run(task: Task, config: Config, host: Host, folder: Path, sinks: Seque
     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True)
     outcome = Outcome()
     with Journal(folder / "journal.jsonl", (outcome.take, *sinks)) as journal:
-        status: Status = "bug"
-        reason = "an unexpected error; its traceback was printed"
-        try:
-            status, reason = await _carry_out(task, config, host, folder, journal, outcome)
-        except asyncio.CancelledError:
-            status, reason = "interrupted", "stopped by the user"
-        except DockwrightError as error:
-            status, reason = status_of(error), str(error)
-        finally:
-            await journal.append(RunFinished(status=status, exit_code=exit_code_of(status), reason=reason))
-            write_report(folder, outcome.result)
+        await to_its_end(_carry_out(task, config, host, folder, journal, outcome), folder, journal, outcome)
     return outcome.result
+
+
+async def to_its_end(
+    work: Coroutine[Any, Any, tuple[Status, str]], folder: Path, journal: Journal, outcome: Outcome
+) -> None:
+    """Await the work and, whatever ends it, write down how it ended, and the report."""
+    status: Status = "bug"
+    reason = "an unexpected error; its traceback was printed"
+    try:
+        status, reason = await work
+    except asyncio.CancelledError:
+        status, reason = "interrupted", "stopped by the user"
+    except DockwrightError as error:
+        status, reason = status_of(error), str(error)
+    finally:
+        await journal.append(RunFinished(status=status, exit_code=exit_code_of(status), reason=reason))
+        write_report(folder, outcome.result)
 
 
 class Outcome:

@@ -65,6 +65,7 @@ async def test_ctrl_c_stops_a_call_then_empties_the_line_then_says_how_to_leave(
         await chat.see("/undo takes it back.", PROMPT)
         assert processes(nap) == []
         chat.type("never sent\x03")
+        await chat.see("never sent", PROMPT)
         chat.type("\x03")
         await chat.see("Ctrl-D or /exit leaves.", PROMPT)
         chat.type("please go on\r")

@@ -20,10 +20,9 @@ from dockwright.chat.keyboard import Interrupted, Keyboard, Pipe, Terminal
 from dockwright.chat.undo import Undo
 from dockwright.config import Config
 from dockwright.errors import DockwrightError, ExitCode, SandboxError
-from dockwright.events import Noted, RunFinished, Status
+from dockwright.events import Noted, Status
 from dockwright.journal import Journal
-from dockwright.result import exit_code_of
-from dockwright.run import Host, Outcome, Task, deliver, keep, open_work, status_of, write_report
+from dockwright.run import Host, Outcome, Task, deliver, keep, open_work, status_of, to_its_end
 from dockwright.ui.terminal import TerminalSink, unwatched
 
 
@@ -50,18 +49,9 @@ async def chat(
         TerminalSink(console, verbose=verbose) as sink,
         Journal(folders.run / "journal.jsonl", (outcome.take, sink)) as journal,
     ):
-        status: Status = "bug"
-        reason = "an unexpected error; its traceback was printed"
-        try:
-            status, reason = await _carry_out(task, config, host, folders, console, journal, outcome, sink)
-        except asyncio.CancelledError:
-            status, reason = "interrupted", "stopped by the user"
-        except DockwrightError as error:
-            status, reason = status_of(error), str(error)
-        finally:
-            await journal.append(RunFinished(status=status, exit_code=exit_code_of(status), reason=reason))
-            write_report(folders.run, outcome.result)
-    return exit_code_of(status)
+        work = _carry_out(task, config, host, folders, console, journal, outcome, sink)
+        await to_its_end(work, folders.run, journal, outcome)
+    return ExitCode(outcome.result.exit_code)
 
 
 async def _carry_out(

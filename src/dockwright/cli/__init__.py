@@ -95,6 +95,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:  # who read it has gone, which is no reason to end differently
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 @app.callback(invoke_without_command=True)

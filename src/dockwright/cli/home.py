@@ -50,7 +50,11 @@ def host() -> Host:
 def console() -> Console:
     from rich.console import Console
 
-    return Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False)
+    if console.is_dumb_terminal:  # which rich takes for 80 columns wide, however wide it is
+        columns, lines = os.get_terminal_size(1)
+        return Console(highlight=False, markup=False, width=columns, height=lines)
+    return console
 
 
 def config_folder() -> Path:
