@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -35,6 +36,7 @@ _ENVIRONMENT = (
 # Bounds on address space and on each file: an object that unpacks to more ends git, not the machine.
 _LIMITED = 'ulimit -v "$1"; ulimit -f "$2"; ulimit -c 0; shift 2; exec "$@"'
 _MOST_OUTPUT = 512 << 20
+_KILL_SECONDS = 5
 
 
 class GitError(DockwrightError):
@@ -80,29 +82,39 @@ async def run(
     with TemporaryFile() as given, TemporaryFile() as said:
         given.write(stdin)
         given.seek(0)
-        process = await asyncio.create_subprocess_exec(
-            *arguments,
-            stdin=given,
-            stdout=stdout or asyncio.subprocess.PIPE,
-            stderr=said,
-            env={},
-            cwd=cwd,
-            start_new_session=True,
-        )
         try:
             async with asyncio.timeout(deadline):
-                output = await _read(process.stdout)
-                code = await process.wait()
+                process = await asyncio.create_subprocess_exec(
+                    *arguments,
+                    stdin=given,
+                    stdout=stdout or asyncio.subprocess.PIPE,
+                    stderr=said,
+                    env={},
+                    cwd=cwd,
+                    start_new_session=True,
+                )
+                try:
+                    output = await _read(process.stdout)
+                    code = await process.wait()
+                finally:
+                    if process.returncode is None:
+                        await _kill(process)
         except TimeoutError:
             raise GitError(f"{_name(arguments)} did not end within {deadline:g} seconds.") from None
-        finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
         if code != 0:
             said.seek(0)
             raise GitError(f"{_name(arguments)} failed ({code}): {said.read(4000).decode(errors='replace').strip()}")
         return output
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """What it still says is read, because a full pipe would hold up the news of its end; and not for ever."""
+    os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_KILL_SECONDS):
+            while process.stdout and await process.stdout.read(1 << 20):
+                pass
+            await process.wait()
 
 
 async def _read(stream: asyncio.StreamReader | None) -> bytes:
