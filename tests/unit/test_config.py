@@ -30,12 +30,12 @@ def test_the_file_sets_what_it_names(tmp_path: Path) -> None:
         money_usd = 2.5
         [sandbox]
         memory = "512m"
-        network = ["pypi.org", "10.0.0.1:443"]
+        network = ["pkg.example", "10.0.0.1:443"]
     """
     assert Config.load(_file(tmp_path, text)) == Config(
         model=ModelSettings(name="opus", effort="high", headers={"x-team": "db"}),
         limits=Limits(turns=40, money_usd=2.5),
-        sandbox=SandboxSettings(memory=512 << 20, network=("pypi.org", "10.0.0.1:443")),
+        sandbox=SandboxSettings(memory=512 << 20, network=("pkg.example", "10.0.0.1:443")),
         search="ddgs",
     )
 

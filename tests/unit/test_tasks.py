@@ -52,7 +52,7 @@ JSON_LINES = """\
 {"id": "health", "prompt_file": "long.md", "repo": "shop", "agent": "mason", "model": "opus", "check": "make check"}
 
 {"id": "7", "prompt": "Add a login.", "agent": "personas/mason.md", "check": ["pytest -q", "ruff check ."],\
- "image": "python:3.12", "net": ["pypi.org", "db.example.org:5432"], "turns": 20, "budget": 1.5, "minutes": 30,\
+ "image": "python:3.12", "net": ["pkg.example", "db.example.org:5432"], "turns": 20, "budget": 1.5, "minutes": 30,\
  "deliver": "patch", "tags": ["auth", "slow"], "metadata": {"ticket": 7, "urgent": true, "since": null}}
 {"id": "bare", "prompt": "Do it.", "check": [], "model": null}
 """
@@ -71,7 +71,7 @@ YAML = """\
     - pytest -q
     - ruff check .
   image: python:3.12
-  net: [pypi.org, db.example.org:5432]
+  net: [pkg.example, db.example.org:5432]
   turns: 20
   budget: 1.5
   minutes: 30
@@ -87,7 +87,7 @@ CSV = """\
 id,prompt,prompt_file,repo,agent,model,check,image,net,turns,budget,minutes,deliver,tags,metadata\r
 health,,long.md,shop,mason,opus,make check,,,,,,,,\r
 7,Add a login.,,,personas/mason.md,,"pytest -q
-ruff check .",python:3.12,"pypi.org
+ruff check .",python:3.12,"pkg.example
 db.example.org:5432",20,1.5,30,patch,"auth
 slow","{""ticket"": 7, ""urgent"": true, ""since"": null}"\r
 bare,Do it.,,,,,,,,,,,,,\r
@@ -101,7 +101,7 @@ def wanted(folder: Path) -> tuple[ListedTask, ...]:
     )  # fmt: skip
     login = ListedTask(
         id="7", line=3, prompt="Add a login.", repo=folder / "api", agent=persona(folder, "mason"),
-        checks=("pytest -q", "ruff check ."), image="python:3.12", net=("pypi.org", "db.example.org:5432"), turns=20,
+        checks=("pytest -q", "ruff check ."), image="python:3.12", net=("pkg.example", "db.example.org:5432"), turns=20,
         budget=1.5, minutes=30.0, deliver="patch", tags=("auth", "slow"),
         metadata={"ticket": 7, "urgent": True, "since": None},
     )  # fmt: skip
