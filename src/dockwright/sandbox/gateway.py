@@ -48,7 +48,7 @@ class Policy:
 
     @classmethod
     def parse(cls, words: tuple[str, ...]) -> Policy:
-        """From `none`, `public`, or names: `pkg.example`, `*.example.org`, `db.example.org:5432`. Raises ConfigError."""
+        """From `none`, `public`, or names: `*.example.org`, `db.example.org:5432`. Raises ConfigError."""
         hosts = set()
         for word in words:
             if word in ("none", "public"):
