@@ -23,6 +23,7 @@ from dockwright.sandbox.runner import BOOT, source
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
+    from docker.models.images import Image
 
 WORKBENCH, RUNTIME_IMAGE = "dockwright/workbench:latest", "dockwright/runtime:latest"
 WORKBENCH_HAS = (
@@ -124,7 +125,7 @@ class Docker:
                 f"The engine has no runtime called {self._oci_runtime}. Install it in the engine or choose another."
             )
         image = self._find(client, self.image)
-        said = client.images.get(image).attrs["Config"].get("Env") or []
+        said = image.attrs["Config"].get("Env") or []
         self.env = dict(
             line.split("=", 1) for line in said if "=" in line and not line.startswith(("LD_PRELOAD=", "LD_AUDIT="))
         )
@@ -163,11 +164,11 @@ class Docker:
         container.start()
         return container
 
-    def _find(self, client: DockerClient, name: str) -> str:
+    def _find(self, client: DockerClient, name: str) -> Image:
         from docker.errors import ImageNotFound
 
         try:
-            return str(client.images.get(name).id)
+            return client.images.get(name)
         except ImageNotFound as error:
             remedy = (
                 "Build it with: dockwright image"
@@ -182,7 +183,7 @@ class Docker:
         from docker.types import Mount
 
         image = self._find(client, self._runtime_image)
-        name = f"dockwright-runtime-{image.removeprefix('sha256:')[:16]}"
+        name = f"dockwright-runtime-{str(image.id).removeprefix('sha256:')[:16]}"
         try:
             if client.volumes.get(name).attrs["Labels"].get("dockwright.runtime") == "filled":
                 return name
