@@ -25,7 +25,9 @@ from dockwright.errors import ConfigError, ExitCode
 from dockwright.events import CheckFinished, JsonObject, RunStarted, Status, Usage
 from dockwright.journal import JournalError, read
 from dockwright.result import RunResult, exit_code_of
-from dockwright.run import Host, Task, check, run
+from dockwright.run import check, run
+from dockwright.run.bench import Host
+from dockwright.run.work import Task
 from dockwright.tasks import ListedTask
 from dockwright.tasks.fields import RESULTS
 from dockwright.ui.board import Board

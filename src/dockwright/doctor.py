@@ -16,7 +16,8 @@ from rich.text import Text
 
 from dockwright.config import ANTHROPIC_URL, Config
 from dockwright.errors import ExitCode, SandboxError
-from dockwright.sandbox.docker import LABEL, RUNTIME_IMAGE, WORKBENCH, connect
+from dockwright.sandbox.docker import RUNTIME_IMAGE, WORKBENCH
+from dockwright.sandbox.engine import LABEL, connect
 
 Grade = Literal["ok", "warn", "fail"]
 Line = tuple[Grade, str, str]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from dockwright.errors import SandboxError
 from dockwright.sandbox.bubblewrap import OWNER_FILE, PREFIX
-from dockwright.sandbox.docker import LABEL, OWNER, connect
+from dockwright.sandbox.engine import LABEL, OWNER, connect
 from dockwright.sandbox.owner import is_gone
 
 

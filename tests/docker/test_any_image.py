@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import RUNTIME, new_place
 
 from dockwright.sandbox import Sandbox, open_sandbox
-from dockwright.sandbox.docker import LABEL, Docker, connect
+from dockwright.sandbox.docker import Docker
+from dockwright.sandbox.engine import LABEL, connect
 from dockwright.testing.conformance import CHECKS, Check
 
 pytestmark = pytest.mark.docker

@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import WORKBENCH
 
 from dockwright.sandbox import open_sandbox
-from dockwright.sandbox.docker import Docker, connect
+from dockwright.sandbox.docker import Docker
+from dockwright.sandbox.engine import connect
 
 pytestmark = pytest.mark.docker
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dockwright.sandbox.docker import LABEL, connect
+from dockwright.sandbox.engine import LABEL, connect
 from dockwright.testing.scripted_api import Script, ScriptedApi, Turn, tool_use
 
 PROGRAM = str(Path(sys.executable).parent / "dockwright")

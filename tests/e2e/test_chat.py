@@ -14,7 +14,7 @@ from tests.e2e.chatting import InPipe, Place, bash, in_a_pipe, long_nap, process
 from tests.e2e.running import leftovers
 
 from dockwright.events import Delivered, Prompted, Restored, RunFinished, ToolFinished, ToolStarted
-from dockwright.sandbox.docker import connect
+from dockwright.sandbox.engine import connect
 from dockwright.session import BY_USER
 from dockwright.testing.scripted_api import Fault, Script, ScriptedApi, Turn, text, tool_use
 

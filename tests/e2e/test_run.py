@@ -11,7 +11,7 @@ from tests.e2e.running import KEY, REPORT, WORK, WRITE, Desk, leftovers
 
 from dockwright.events import NetworkAsked, from_line
 from dockwright.result import RunResult
-from dockwright.sandbox.docker import connect
+from dockwright.sandbox.engine import connect
 from dockwright.testing.scripted_api import Fault, ScriptedApi, Turn, text, tool_use
 
 

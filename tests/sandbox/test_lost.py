@@ -12,7 +12,8 @@ from tests.conftest import RUNTIME, new_place
 from dockwright.errors import ConfigError, SandboxError, SandboxLost
 from dockwright.sandbox import open_sandbox
 from dockwright.sandbox.bubblewrap import Bubblewrap
-from dockwright.sandbox.docker import Docker, connect
+from dockwright.sandbox.docker import Docker
+from dockwright.sandbox.engine import connect
 
 
 @pytest.mark.docker

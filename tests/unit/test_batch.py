@@ -21,7 +21,7 @@ from dockwright.errors import ConfigError, ExitCode
 from dockwright.events import RunFinished, RunStarted, Status, Usage
 from dockwright.journal import Journal
 from dockwright.result import exit_code_of
-from dockwright.run import Host
+from dockwright.run.bench import Host
 from dockwright.tasks import ListedTask
 from dockwright.tools import TOOLS
 

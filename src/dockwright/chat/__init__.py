@@ -22,7 +22,9 @@ from dockwright.config import Config
 from dockwright.errors import DockwrightError, ExitCode, SandboxError
 from dockwright.events import Noted, Status
 from dockwright.journal import Journal
-from dockwright.run import Host, Outcome, Task, deliver, keep, open_work, status_of, to_its_end
+from dockwright.run import Outcome, status_of, to_its_end
+from dockwright.run.bench import Host
+from dockwright.run.work import Task, deliver, keep, open_work
 from dockwright.ui.terminal import TerminalSink, unwatched
 
 

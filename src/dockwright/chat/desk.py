@@ -13,7 +13,8 @@ from dockwright.chat.undo import Point, Undo
 from dockwright.errors import DockwrightError, LimitReached, ModelError, ModelRefused
 from dockwright.events import Noted
 from dockwright.result import RunResult
-from dockwright.run import Outcome, Work, project_notes_of
+from dockwright.run import Outcome
+from dockwright.run.work import Work, project_notes_of
 from dockwright.ui.page import Page
 from dockwright.ui.terminal import unwatched
 

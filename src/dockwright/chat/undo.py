@@ -15,7 +15,7 @@ from pathlib import Path
 from dockwright.chat import git_state
 from dockwright.errors import SandboxError
 from dockwright.events import Noted, Restored
-from dockwright.run import Work, keep
+from dockwright.run.work import Work, keep
 from dockwright.sandbox import HOME, ExecResult
 from dockwright.workspace.hardened import GitError
 from dockwright.workspace.inside import InsideError

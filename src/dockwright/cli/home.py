@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dockwright.agent import Agent
     from dockwright.config import Config
     from dockwright.result import RunResult
-    from dockwright.run import Host
+    from dockwright.run.bench import Host
 
 
 def load_config(
@@ -40,7 +40,7 @@ def find_agent(name: str) -> Agent:
 
 
 def host() -> Host:
-    from dockwright.run import Host
+    from dockwright.run.bench import Host
 
     said = os.environ.get("SSL_CERT_FILE")
     bundle = Path(said) if said else Path("/etc/ssl/certs/ca-certificates.crt")

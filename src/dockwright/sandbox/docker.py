@@ -10,30 +10,24 @@ import asyncio
 import secrets
 import socket
 import ssl
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from dockwright.errors import ConfigError, SandboxError
 from dockwright.sandbox import HOME, RUNTIME, WORKSPACE
 from dockwright.sandbox.channel import Channel
+from dockwright.sandbox.engine import LABEL, OWNER, connect, find_image, in_thread, persist
 from dockwright.sandbox.owner import owner
 from dockwright.sandbox.runner import BOOT, source
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
-    from docker.models.images import Image
 
 WORKBENCH, RUNTIME_IMAGE = "dockwright/workbench:latest", "dockwright/runtime:latest"
 WORKBENCH_HAS = (
     "Debian 12 with Python 3.11 (pytest, FastAPI 0.92, Flask, SQLAlchemy 1.4, Alembic, httpx, psycopg2, redis), "
     "Node 18 with npm, gcc, git, ripgrep, curl, jq, sqlite3, psql and redis-cli"
 )
-LABEL = "dockwright.run"
-OWNER = "dockwright.owner"
-_T = TypeVar("_T")
-_API_SECONDS = 60
 # What an image could set to change what the loader puts into our programs; a variable can be emptied, not unset.
 _HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
 # PID 1 of the container: reaps what nobody else does, ends when told to.
@@ -47,22 +41,6 @@ while signal.sigwait({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}) == signal.
     except ChildProcessError:
         pass
 """
-
-
-def connect(seconds: int = _API_SECONDS) -> DockerClient:
-    """The engine that the docker command line would use. Raises SandboxError where none answers."""
-    import docker
-    from docker.errors import DockerException
-
-    try:
-        client = docker.from_env(timeout=seconds)
-        client.ping()
-    except (DockerException, OSError) as error:
-        raise SandboxError(
-            f"No Docker engine answered: {_cause(error)}. Start one (systemctl start docker), point DOCKER_HOST at "
-            "one, or choose --sandbox bubblewrap."
-        ) from error
-    return client
 
 
 class Docker:
@@ -92,8 +70,8 @@ class Docker:
 
     async def start_runner(self) -> Channel:
         if self._container is None:
-            self._container = await _thread(self._launch)
-        sock = await _thread(self._attach)
+            self._container = await in_thread(self._launch)
+        sock = await in_thread(self._attach)
         loop = asyncio.get_running_loop()
         channel = Channel()
         await loop.create_connection(lambda: _Demultiplexer(channel), sock=sock)
@@ -102,7 +80,7 @@ class Docker:
 
     async def why_lost(self) -> str:
         try:
-            return await _thread(self._state)
+            return await in_thread(self._state)
         except SandboxError as error:
             return str(error)
 
@@ -110,7 +88,7 @@ class Docker:
         if self._client is None:
             return
         client, self._client = self._client, None
-        await _thread(lambda: self._remove(client))
+        await in_thread(lambda: self._remove(client))
 
     # in threads
 
@@ -124,7 +102,7 @@ class Docker:
             raise SandboxError(
                 f"The engine has no runtime called {self._oci_runtime}. Install it in the engine or choose another."
             )
-        image = self._find(client, self.image)
+        image = find_image(client, self.image)
         said = image.attrs["Config"].get("Env") or []
         self.env = dict(
             line.split("=", 1) for line in said if "=" in line and not line.startswith(("LD_PRELOAD=", "LD_AUDIT="))
@@ -164,25 +142,12 @@ class Docker:
         container.start()
         return container
 
-    def _find(self, client: DockerClient, name: str) -> Image:
-        from docker.errors import ImageNotFound
-
-        try:
-            return client.images.get(name)
-        except ImageNotFound as error:
-            remedy = (
-                "Build it with: dockwright image"
-                if name.startswith("dockwright/")
-                else f"Pull or build it first: docker pull {name}"
-            )
-            raise ConfigError(f"The engine has no image {name}. {remedy}") from error
-
     def _runtime_volume(self, client: DockerClient) -> str:
         """The volume with the runtime, filled by the engine from the image when a container first uses it."""
         from docker.errors import NotFound
         from docker.types import Mount
 
-        image = self._find(client, self._runtime_image)
+        image = find_image(client, self._runtime_image)
         name = f"dockwright-runtime-{str(image.id).removeprefix('sha256:')[:16]}"
         try:
             if client.volumes.get(name).attrs["Labels"].get("dockwright.runtime") == "filled":
@@ -230,27 +195,10 @@ class Docker:
         """Both, also where somebody else is just removing the container: then its volume is busy for a moment."""
         try:
             if (container := self._container) is not None:
-                _persist(lambda: container.remove(force=True, v=True))
-            _persist(lambda: client.volumes.get(self._volume).remove(force=True))
+                persist(lambda: container.remove(force=True, v=True))
+            persist(lambda: client.volumes.get(self._volume).remove(force=True))
         finally:
             client.close()
-
-
-def _persist(remove: Callable[[], object]) -> None:
-    """Remove until it is gone, as long as the engine says that it is busy."""
-    from docker.errors import APIError, NotFound
-
-    until = time.monotonic() + _API_SECONDS
-    while True:
-        try:
-            remove()
-            return
-        except NotFound:
-            return
-        except APIError as error:
-            if error.status_code != 409 or time.monotonic() > until:
-                raise
-        time.sleep(0.1)
 
 
 class _Demultiplexer(asyncio.Protocol):
@@ -292,23 +240,3 @@ class _Demultiplexer(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._channel.resume_writing()
-
-
-def _cause(error: BaseException) -> str:
-    return str(error.__cause__ or error).strip().rstrip(".")
-
-
-async def _thread(work: Callable[[], _T]) -> _T:
-    """Engine calls: in a thread, with a deadline, their errors as ours. A wedged engine does not hold the loop up."""
-    from docker.errors import APIError, DockerException
-    from requests.exceptions import RequestException
-
-    try:
-        async with asyncio.timeout(_API_SECONDS * 2):
-            return await asyncio.to_thread(work)
-    except APIError as error:
-        raise SandboxError(f"The Docker engine refused: {error.explanation or error}") from error
-    except (DockerException, RequestException, OSError) as error:
-        raise SandboxError(f"The Docker engine failed or went away: {_cause(error)}. Is it running?") from error
-    except TimeoutError as error:
-        raise SandboxError(f"The Docker engine gave no answer within {_API_SECONDS * 2} s. Is it wedged?") from error

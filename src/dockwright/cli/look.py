@@ -1,0 +1,76 @@
+"""The commands that look at runs that were, and take over what they made."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dockwright.cli.home import console, find_run, result_of, run_folders
+from dockwright.cli.options import RunName, Verbose
+from dockwright.cli.waiting import wait_for
+from dockwright.errors import ConfigError
+
+app = typer.Typer()
+
+
+@app.command(name="runs")
+def list_runs() -> None:
+    """List the runs, newest last."""
+    from dockwright.ui.table import summary_table
+
+    folders = sorted(run_folders(), key=lambda folder: (folder / "journal.jsonl").stat().st_mtime)
+    console().print(summary_table([result_of(folder) for folder in folders]))
+
+
+@app.command()
+def show(run: RunName, verbose: Verbose = False) -> None:
+    """Show a run again, from its journal."""
+    from dockwright.journal import read
+    from dockwright.ui.terminal import TerminalSink
+
+    sink = TerminalSink(console(), verbose=verbose)
+    for event in read(find_run(run) / "journal.jsonl"):
+        sink(event)
+
+
+@app.command()
+def report(
+    run: RunName, json: Annotated[bool, typer.Option("--json", help="As JSON instead of Markdown.")] = False
+) -> None:
+    """Print the report of a run."""
+    typer.echo((find_run(run) / ("report.json" if json else "report.md")).read_text("utf-8"))
+
+
+@app.command()
+def diff(run: RunName) -> None:
+    """Show what a run changed, as a patch."""
+    from dockwright.ui.terminal import print_diff
+
+    patch = find_run(run) / "changes.patch"
+    if not patch.exists():
+        raise ConfigError(f"The run {run} changed nothing, or has not delivered yet: there is no {patch}.")
+    data = patch.read_bytes()
+    if sys.stdout.isatty():
+        print_diff(console(), data.decode("utf-8", "replace"))
+    else:
+        sys.stdout.buffer.write(data)
+
+
+@app.command()
+def apply(
+    run: RunName,
+    repo: Annotated[
+        Path | None, typer.Option("-C", "--repo", metavar="DIR", help="Where, if not where it came from.")
+    ] = None,
+) -> None:
+    """Put a run's changes into the working tree, unstaged, to be reviewed. Refuses where they would meet others."""
+    from dockwright.workspace import apply as apply_run
+
+    folder = find_run(run)
+    result = result_of(folder)
+    target = repo.absolute() if repo else Path(result.repo)
+    changed = wait_for(apply_run(target, folder, result.run))
+    console().print(f"{len(changed)} files changed in {target}; nothing is staged.", markup=False, highlight=False)

@@ -1,0 +1,143 @@
+"""The commands that have the persona work: run, batch, chat."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dockwright.cli.home import agent_folders, console, find_agent, host, load_config, runs_folder, state_folder
+from dockwright.cli.options import (
+    Budget,
+    Checks,
+    Deliver,
+    Image,
+    Minutes,
+    ModelName,
+    Net,
+    Output,
+    Persona,
+    Repo,
+    Turns,
+    Verbose,
+    Where,
+)
+from dockwright.cli.waiting import wait_for
+from dockwright.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dockwright.journal import Sink
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="What is to be done, in words; - reads it from standard input.")
+    ],
+    repo: Repo = Path(),
+    agent: Persona = "backend-engineer",
+    model: ModelName = None,
+    check: Checks = None,
+    image: Image = None,
+    sandbox: Where = None,
+    net: Net = None,
+    turns: Turns = None,
+    budget: Budget = None,
+    minutes: Minutes = None,
+    deliver: Annotated[Deliver, typer.Option(help="What to hand back.")] = Deliver.BRANCH,
+    output: Annotated[Output, typer.Option(help="What to print.")] = Output.TEXT,
+    verbose: Verbose = False,
+) -> None:
+    """Do one task on one repository and hand back a branch that was proven in a clean sandbox."""
+    from dockwright import run as running
+    from dockwright.run.work import Task
+
+    prompt = sys.stdin.read() if task == "-" else task
+    if not prompt.strip():
+        raise ConfigError("The task is empty. Say in words what is to be done.")
+    config = load_config(image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=minutes)
+    order = Task(
+        prompt=prompt, repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model,
+        checks=tuple(check or ()), deliver=deliver.value,
+    )  # fmt: skip
+    running.check(order, config)
+    sinks, close = _sinks(output, verbose)
+    try:
+        result = wait_for(running.run(order, config, host(), runs_folder() / order.run, sinks))
+    finally:
+        close()
+    if output is Output.JSON:
+        typer.echo(result.model_dump_json(indent=2))
+    sys.exit(result.exit_code)
+
+
+@app.command()
+def chat(
+    repo: Repo = Path(),
+    agent: Persona = "backend-engineer",
+    model: ModelName = None,
+    image: Image = None,
+    sandbox: Where = None,
+    net: Net = None,
+    turns: Turns = None,
+    budget: Budget = None,
+    verbose: Verbose = False,
+) -> None:
+    """Work with the persona at the desk: ask, look at the diff, undo, apply."""
+    from dockwright import chat as chatting
+    from dockwright.run.work import Task
+
+    config = load_config(image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=None)
+    order = Task(
+        prompt="chat", repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model, at_desk=True
+    )  # fmt: skip
+    folders = chatting.Folders(
+        run=runs_folder() / order.run, history=state_folder() / "history", agents=agent_folders()
+    )
+    sys.exit(wait_for(chatting.chat(order, config, host(), folders, console(), verbose=verbose)))
+
+
+@app.command()
+def batch(
+    tasks: Annotated[Path, typer.Argument(metavar="TASKS", help="A task list: .jsonl, .yaml or .csv.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the results go; the same folder again goes on.")
+    ],
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="How many tasks at once.")] = 2,
+    repo: Repo = Path(),
+    agent: Persona = "backend-engineer",
+    model: ModelName = None,
+    check: Checks = None,
+    image: Image = None,
+    sandbox: Where = None,
+    net: Net = None,
+    turns: Turns = None,
+    budget: Annotated[float | None, typer.Option("--budget", help="US dollars for each task.")] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Minutes for each task.")] = None,
+) -> None:
+    """Do a list of tasks, several at once. Finished tasks are not done again when it is started anew."""
+    from dockwright import batch as batching
+    from dockwright.tasks import Defaults, read_tasks
+
+    config = load_config(image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=minutes)
+    defaults = Defaults(repo.expanduser().absolute(), find_agent(agent), model, tuple(check or ()))
+    listed = read_tasks(tasks, defaults, find_agent)
+    sys.exit(wait_for(batching.batch(listed, config, host(), out.expanduser().absolute(), jobs, console())))
+
+
+def _sinks(output: Output, verbose: bool) -> tuple[tuple[Sink, ...], Any]:
+    from dockwright.ui.jsonl import JsonLinesSink
+    from dockwright.ui.terminal import TerminalSink
+
+    match output:
+        case Output.TEXT:
+            sink = TerminalSink(console(), verbose=verbose)
+            return (sink,), sink.close
+        case Output.JSON_LINES:
+            return (JsonLinesSink(sys.stdout),), lambda: None
+        case Output.JSON:
+            return (), lambda: None

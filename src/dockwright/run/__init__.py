@@ -1,0 +1,154 @@
+"""One task, from a repository to a delivered branch, a verdict and a report. The only place where concrete parts meet.
+
+Whatever ends the work (a limit, a refusal, an API that is down, Ctrl-C), what was done so far is taken out of the
+sandbox and delivered; only the verdict differs. Success is a positive proof, never a default.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from dockwright.agent import resolve_tools
+from dockwright.config import Config
+from dockwright.errors import (
+    ConfigError,
+    DockwrightError,
+    LimitReached,
+    ModelError,
+    ModelRefused,
+    SandboxError,
+    SandboxLost,
+)
+from dockwright.events import Event, Noted, Reported, RunFinished, Status, ToolFinished
+from dockwright.journal import Journal, Sink
+from dockwright.model import Model
+from dockwright.proof import prove
+from dockwright.report import render_json, render_markdown
+from dockwright.result import RunResult, exit_code_of
+from dockwright.run.bench import Host, open_bench, policy_of
+from dockwright.run.work import Task, Work, deliver, keep, open_work, project_notes_of
+from dockwright.tools import TOOLS
+
+REMINDER = (
+    "You ended without a report. If the work is finished and tested, call SubmitReport now; otherwise finish it first. "
+    "Work that is not reported counts as unverified."
+)
+_STATUS: tuple[tuple[type[DockwrightError], Status], ...] = (
+    (ConfigError, "config_error"),
+    (LimitReached, "limit"),
+    (ModelRefused, "refused"),
+    (ModelError, "model_error"),
+    (SandboxError, "sandbox_lost"),
+)
+
+
+def check(task: Task, config: Config) -> None:
+    """Whether a task can be begun, before anything is made for it. Raises ConfigError."""
+    resolve_tools(task.agent, tuple(TOOLS))
+    Model(config.model, task.model or task.agent.model)
+    policy_of(config.sandbox)
+    if not task.repo.is_dir():
+        raise ConfigError(f"{task.repo} is not a folder. Name a repository, or an empty folder to start from.")
+
+
+async def run(task: Task, config: Config, host: Host, folder: Path, sinks: Sequence[Sink] = ()) -> RunResult:
+    """Carry a task out in `folder`, which is made. Every end of it is a result with a status of its own, but for
+    bugs, which are raised after the journal knows of them."""
+    await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True)
+    outcome = Outcome()
+    with Journal(folder / "journal.jsonl", (outcome.take, *sinks)) as journal:
+        await to_its_end(_carry_out(task, config, host, folder, journal, outcome), folder, journal, outcome)
+    return outcome.result
+
+
+async def to_its_end(
+    work: Coroutine[Any, Any, tuple[Status, str]], folder: Path, journal: Journal, outcome: Outcome
+) -> None:
+    """Await the work and, whatever ends it, write down how it ended, and the report."""
+    status: Status = "bug"
+    reason = "an unexpected error; its traceback was printed"
+    try:
+        status, reason = await work
+    except asyncio.CancelledError:
+        status, reason = "interrupted", "stopped by the user"
+    except DockwrightError as error:
+        status, reason = status_of(error), str(error)
+    finally:
+        await journal.append(RunFinished(status=status, exit_code=exit_code_of(status), reason=reason))
+        write_report(folder, outcome.result)
+
+
+class Outcome:
+    """A sink that keeps the result up to date, and the report as it was handed in last."""
+
+    def __init__(self) -> None:
+        self.result = RunResult()
+        self.report: Reported | None = None
+
+    def take(self, event: Event) -> None:
+        self.result = self.result.after(event)
+        if isinstance(event, ToolFinished) and not event.is_error and "report" in event.details:
+            self.report = Reported.model_validate(event.details["report"])
+
+
+def status_of(error: DockwrightError) -> Status:
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), "bug")
+
+
+def write_report(folder: Path, result: RunResult) -> None:
+    (folder / "report.md").write_text(render_markdown(result), encoding="utf-8")
+    (folder / "report.json").write_text(render_json(result), encoding="utf-8")
+
+
+async def _carry_out(
+    task: Task, config: Config, host: Host, folder: Path, journal: Journal, outcome: Outcome
+) -> tuple[Status, str]:
+    work = None
+    try:
+        async with open_work(task, config, host, folder, journal) as work:
+            status, reason = await _converse(work, task, journal, outcome)
+            await keep(work.workspace, work.sandbox, journal, outcome.result.turns)
+    except SandboxLost as error:
+        if work is None:
+            raise
+        status, reason = "sandbox_lost", str(error)
+    done = work.workspace.last
+    changed = await deliver(work, task)
+    if status != "done":
+        return status, reason
+    if not changed:
+        return "unverified", "the agent changed nothing in the workspace"
+    if task.checks:
+        clean = lambda: open_bench(config.sandbox, host, f"{task.run}-proof", "proof", journal)  # noqa: E731
+        checks = await prove(
+            clean, work.workspace, done.commit, task.checks, timeout=task.check_seconds, journal=journal
+        )
+        if failed := [check.command for check in checks if check.exit_code != 0]:
+            return "checks_failed", f"failed in the clean sandbox: {', '.join(failed)}"
+    if outcome.report is None:
+        return "unverified", "the agent handed in no report"
+    return ("verified", "") if task.checks else ("done", "")
+
+
+async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) -> tuple[Status, str]:
+    """The conversation until its end, whatever that is. The work of an interrupted or failed one is kept, too."""
+    try:
+        notes = await project_notes_of(work.sandbox)
+        await work.session.ask([*notes, {"type": "text", "text": task.prompt}])
+        if outcome.report is None:
+            await work.session.ask([{"type": "text", "text": REMINDER}], source="harness")
+    except (LimitReached, ModelRefused, ModelError) as error:
+        return status_of(error), str(error)
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if current is not None and current.uncancel() > 0:  # asked twice: no time for anything
+            raise
+        journal.show(Noted(text="Interrupted. Keeping the work so far; once more to stop at once."))
+        return "interrupted", "stopped by the user"
+    finally:
+        if outcome.report:
+            journal.show(outcome.report)
+    return "done", ""

@@ -1,0 +1,87 @@
+"""The Docker engine's API, for whoever launches something in it: found as the docker command line finds it, called in
+threads, each call with a deadline, its errors as ours."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from dockwright.errors import ConfigError, SandboxError
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.images import Image
+
+LABEL = "dockwright.run"
+OWNER = "dockwright.owner"
+API_SECONDS = 60
+_T = TypeVar("_T")
+
+
+def connect(seconds: int = API_SECONDS) -> DockerClient:
+    """The engine that the docker command line would use. Raises SandboxError where none answers."""
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=seconds)
+        client.ping()
+    except (DockerException, OSError) as error:
+        raise SandboxError(
+            f"No Docker engine answered: {_cause(error)}. Start one (systemctl start docker), point DOCKER_HOST at "
+            "one, or choose --sandbox bubblewrap."
+        ) from error
+    return client
+
+
+def find_image(client: DockerClient, name: str) -> Image:
+    from docker.errors import ImageNotFound
+
+    try:
+        return client.images.get(name)
+    except ImageNotFound as error:
+        remedy = (
+            "Build it with: dockwright image"
+            if name.startswith("dockwright/")
+            else f"Pull or build it first: docker pull {name}"
+        )
+        raise ConfigError(f"The engine has no image {name}. {remedy}") from error
+
+
+def persist(remove: Callable[[], object]) -> None:
+    """Remove until it is gone, as long as the engine says that it is busy."""
+    from docker.errors import APIError, NotFound
+
+    until = time.monotonic() + API_SECONDS
+    while True:
+        try:
+            remove()
+            return
+        except NotFound:
+            return
+        except APIError as error:
+            if error.status_code != 409 or time.monotonic() > until:
+                raise
+        time.sleep(0.1)
+
+
+def _cause(error: BaseException) -> str:
+    return str(error.__cause__ or error).strip().rstrip(".")
+
+
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Engine calls: in a thread, with a deadline, their errors as ours. A wedged engine does not hold the loop up."""
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        async with asyncio.timeout(API_SECONDS * 2):
+            return await asyncio.to_thread(work)
+    except APIError as error:
+        raise SandboxError(f"The Docker engine refused: {error.explanation or error}") from error
+    except (DockerException, RequestException, OSError) as error:
+        raise SandboxError(f"The Docker engine failed or went away: {_cause(error)}. Is it running?") from error
+    except TimeoutError as error:
+        raise SandboxError(f"The Docker engine gave no answer within {API_SECONDS * 2} s. Is it wedged?") from error
