@@ -28,11 +28,12 @@ test: setup ## Run the tests, over Docker (starts an engine if none answers) and
 	@sandbox/build rootfs $(ROOTFS)
 	@.venv/bin/python -m pytest -n auto --dist loadfile $(ARGS)
 
-check: setup ## Check format, lint, types and layers
+check: setup ## Check format, lint, types, layers, sizes and generated pages
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
+	@.venv/bin/python -m pytest -q tests/docs/test_budgets.py tests/docs/test_tools_page.py
 
 bench: setup ## Measure against docker exec and ripgrep, side by side in one run
 	@if scripts/engine answers; then sandbox/build images; fi
