@@ -2,6 +2,7 @@
 
 calls     our Bash, Read and Edit over the channel, against `docker exec` doing the same
 grep      our Grep against a bare rg on the same tree of 20,000 files, both in the sandbox
+tunnel    bytes through the channel against a plain TCP connection on loopback
 session   20 turns of one call each over the scripted API: our time between an answer and the next request
 start     `dockwright --help` as a process, and the memory of this process
 """
@@ -18,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from benchmarks.session import session_cost
+from benchmarks.tunnel import tunnels
 from dockwright.sandbox import Sandbox, open_sandbox
 from dockwright.sandbox.docker import Docker
 from dockwright.tools import TOOLS
@@ -118,6 +120,7 @@ async def main() -> None:
     async with open_sandbox(Docker("dockwright/workbench:latest", NAME)) as sandbox:
         await calls(sandbox)
         await searching(sandbox)
+        await tunnels(sandbox)
         with tempfile.TemporaryDirectory() as folder:
             await session_cost(sandbox, Path(folder))
     await start()

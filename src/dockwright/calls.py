@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from pydantic import ValidationError
@@ -103,10 +103,17 @@ class Calls:
                 self._known = True
         call.began = time.monotonic()
         await append(self._journal, ToolStarted(turn=self._turn, id=call.id, name=call.name, input=call.input))
+        tool, asked = self._tools.get(call.name), self._context.asked
+        alone = tool is not None and not tool.read_only  # so what is asked of the network now, this call asks
+        asked.call = call.id if alone else None
         try:
             result = await self._act(call)
         except (ToolError, OSError) as error:
             result = error_result(error)
+        finally:
+            asked.call = None
+        if alone and (denied := asked.untold()):
+            result = replace(result, text="\n".join((result.text, *denied)))
         await self._finish(call, result)
 
     async def _act(self, call: _Call) -> ToolResult:

@@ -107,7 +107,7 @@ class ModelSettings(_Settings):
         values = base.model_dump() | {key: value for key, value in found.items() if value}
         values["headers"] = {**base.headers, **_headers(env.get("ANTHROPIC_CUSTOM_HEADERS", ""))}
         values["aliases"] = {**base.aliases, **{name: model for name, model in aliases.items() if model}}
-        values["proxy"] = base.proxy or _proxy(env, values["base_url"] or ANTHROPIC_URL)
+        values["proxy"] = base.proxy or proxy_for(env, values["base_url"] or ANTHROPIC_URL)
         return _validated(cls, values, "the environment")
 
     def model_id(self, wanted: str | None = None) -> str:
@@ -219,14 +219,14 @@ def _headers(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, value in pairs}
 
 
-def _proxy(env: Mapping[str, str], url: str) -> str | None:
+def proxy_for(env: Mapping[str, str], url: str) -> str | None:
     """The proxy for a URL as the environment has it; none for this machine itself and what NO_PROXY names."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host in ("localhost", "127.0.0.1", "::1"):
         return None
     said = {name.lower(): value for name, value in sorted(env.items()) if name.lower().endswith("_proxy") and value}
-    direct = [name.strip().lstrip(".") for name in said.get("no_proxy", "").split(",") if name.strip()]
+    direct = [name.strip().lstrip("*.") or "*" for name in said.get("no_proxy", "").split(",") if name.strip()]
     if any(name == "*" or host == name or host.endswith(f".{name}") for name in direct):
         return None
     return said.get(f"{parts.scheme}_proxy") or said.get("all_proxy")

@@ -7,6 +7,7 @@ what happened and what to do next.
     ├── ModelRefused         6
     ├── ModelError           7    the model API failed for good
     └── SandboxError         8    could not be started
+        ├── BoundaryError    8    lets something out, or could not be tested; nothing was run in it
         └── SandboxLost      8    was there and is gone; carries what is known of the cause
 
     ToolError                     told to the model as a failed call; never ends a run
@@ -58,6 +59,10 @@ class ModelError(DockwrightError):
 
 class SandboxError(DockwrightError):
     exit_code = ExitCode.SANDBOX
+
+
+class BoundaryError(SandboxError):
+    """The sandbox was tried out before anything ran in it, and did not hold."""
 
 
 class SandboxLost(SandboxError):

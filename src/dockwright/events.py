@@ -74,6 +74,16 @@ class SandboxStarted(_Event):
     seconds: float
 
 
+class BoundaryTested(_Event):
+    """Getting out of a sandbox was tried from inside it: what each probe met, and which of them found a way out."""
+
+    type: Literal["boundary.tested"] = "boundary.tested"
+    purpose: Literal["work", "proof"]
+    outcomes: dict[str, str]
+    leaks: tuple[str, ...]
+    seconds: float
+
+
 class SessionStarted(_Event):
     """What every request of this session starts with; enough to send the same request again."""
 
@@ -210,12 +220,14 @@ class CheckFinished(_Event):
 
 
 class NetworkAsked(_Event):
-    """Something in the sandbox asked for a host; `denied` is the reason where the policy said no."""
+    """Something in the sandbox asked for a host; `denied` is the reason where the policy said no. `call` is the id of
+    the tool call that ran then; None where there was none, as in a proof."""
 
     type: Literal["network.asked"] = "network.asked"
     host: str
     port: int
     denied: str | None = None
+    call: str | None = None
 
 
 class Delivered(_Event):
@@ -250,9 +262,9 @@ class RunFinished(_Event):
 
 
 Event = (
-    RunStarted | SandboxStarted | SessionStarted | Prompted | TurnStarted | ModelRetried | TextDelta | AnswerStarted
-    | Answered | ToolStarted | ToolOutput | ToolFinished | CheckpointMade | Restored | Reported | CheckFinished
-    | NetworkAsked | Delivered | Noted | RunFinished
+    RunStarted | SandboxStarted | BoundaryTested | SessionStarted | Prompted | TurnStarted | ModelRetried | TextDelta
+    | AnswerStarted | Answered | ToolStarted | ToolOutput | ToolFinished | CheckpointMade | Restored | Reported
+    | CheckFinished | NetworkAsked | Delivered | Noted | RunFinished
 )  # fmt: skip
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

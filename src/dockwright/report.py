@@ -23,6 +23,7 @@ from dockwright.ui.visible import visible
 from dockwright.ui.words import amount, count, duration, money, status_words
 
 _SHOWN_LINES, _SHOWN_COLUMNS = 40, 400  # of a check's output; report.json has all of it
+_SHOWN_HOSTS = 50
 
 
 @dataclass(frozen=True)
@@ -329,6 +330,16 @@ def _cost(result: RunResult) -> Iterator[str]:
 
 
 def _remarks(result: RunResult) -> Iterator[str]:
+    if denied := [asked for asked in result.network if asked.denied is not None]:
+        yield "## Denied by the network policy"
+        rows = [
+            (_code(f"{asked.host}:{asked.port}"), _line(asked.denied or ""), _code(asked.call) if asked.call else "")
+            for asked in denied[:_SHOWN_HOSTS]
+        ]
+        yield _table(("Host", "Why", "Call"), rows)
+        if len(denied) > _SHOWN_HOSTS:
+            yield f"And {len(denied) - _SHOWN_HOSTS} more, which the journal has."
+        yield f"`dockwright net learn {_line(result.run)}` prints an allow list of what was asked for."
     if result.left_out:
         yield "## Left out"
         yield "\n".join(f"- {_code(path)}" for path in result.left_out)

@@ -17,6 +17,7 @@ from dockwright.events import (
     CheckFinished,
     Delivered,
     Event,
+    NetworkAsked,
     Noted,
     Prompted,
     Reported,
@@ -54,7 +55,7 @@ class RunResult(BaseModel):
 
     `cost` is in US dollars, and None as soon as the price of one answer is unknown. `turns` counts model answers,
     `tool_calls` the finished calls by tool name. `seconds` is the time from the first event to the last. `checks` are
-    those of the last proof. `patch` is a path on the host.
+    those of the last proof. `patch` is a path on the host. `network` is what was asked of the network, denied or not.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,6 +84,7 @@ class RunResult(BaseModel):
     started: datetime | None = None
     seconds: float = 0.0
     notes: tuple[Noted, ...] = ()
+    network: tuple[NetworkAsked, ...] = ()
     left_out: tuple[str, ...] = ()
 
     @classmethod
@@ -121,6 +123,8 @@ class RunResult(BaseModel):
             case Delivered():
                 copied = event.model_dump(include={"branch", "commit", "patch", "left_out"})
                 return {"delivered": event, **copied}
+            case NetworkAsked():
+                return {"network": (*self.network, event)}
             case Noted():
                 return {"notes": (*self.notes, event)}
             case RunFinished(status=status, exit_code=exit_code, reason=reason):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -13,8 +14,11 @@ import pytest
 from tests.conftest import new_place
 
 from dockwright.sandbox import Sandbox, open_sandbox
-from dockwright.sandbox.gateway import Policy, open_gateway
+from dockwright.sandbox.dial import Route
+from dockwright.sandbox.gateway import open_gateway
+from dockwright.sandbox.policy import Policy
 
+KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 CA = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -29,8 +33,24 @@ def package_index() -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def said_by(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 INDEX = package_index()
 HOST = urlsplit(INDEX).hostname or ""
+PAGE = said_by("curl", "-sSL", f"{INDEX.rstrip('/')}/six/")
+FILES_HOST = (
+    urlsplit([INDEX, *re.findall(r'href="(https?://[^"#]+)', PAGE)][-1]).hostname or HOST
+)  # where the index leads to
+REGISTRY = said_by("npm", "config", "get", "registry")
+NPM_HOST = urlsplit(REGISTRY).hostname or ""
+MIRROR = next(
+    line.split()[0]
+    for line in said_by("apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL) $(CODENAME)").splitlines()
+    if line.endswith(" Debian bookworm")
+)
+APT_HOST = urlsplit(MIRROR).hostname or ""
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +61,9 @@ async def asked() -> list[tuple[str, int, bool]]:
 @pytest.fixture(scope="module", params=["docker", "bubblewrap"])
 async def guarded(request: pytest.FixtureRequest, asked: list[tuple[str, int, bool]]) -> AsyncIterator[Sandbox]:
     async with open_sandbox(new_place(request.param)) as sandbox:
-        env = await open_gateway(
-            sandbox, Policy.parse((HOST, "localhost")), lambda host, port, why: asked.append((host, port, why is None)),
-            CA.read_bytes(),
-        )  # fmt: skip
+        sandbox.asked.tell = lambda target, why, _: asked.append((target.host, target.port, why is None))
+        policy = Policy.parse((HOST, FILES_HOST, NPM_HOST, APT_HOST, "localhost"))
+        env = await open_gateway(sandbox, Route(policy), CA.read_bytes())
         yield replace(sandbox, env={**sandbox.env, **env})
 
 
@@ -56,14 +75,52 @@ async def test_an_allowed_host_answers_with_its_certificate_checked(
     assert (HOST, 443, True) in asked
 
 
+async def test_pip_installs_through_it(guarded: Sandbox) -> None:
+    done = await guarded.exec(
+        ["pip", "install", "--quiet", "--no-deps", "--target", "/tmp/pip", "--index-url", INDEX, "six"], merge=True
+    )
+    assert done.exit_code == 0, done.stdout
+    assert (await guarded.stat("/tmp/pip/six.py")).kind == "file"
+
+
+async def test_npm_installs_through_it(guarded: Sandbox) -> None:
+    done = await guarded.exec(
+        ["npm", "install", "--no-audit", "--prefix", "/tmp/npm", "--registry", REGISTRY, "is-number"], merge=True
+    )
+    assert done.exit_code == 0, done.stdout
+    assert (await guarded.stat("/tmp/npm/node_modules/is-number/package.json")).kind == "file"
+
+
+async def test_apt_updates_through_it(guarded: Sandbox, asked: list[tuple[str, int, bool]]) -> None:
+    await guarded.write("/tmp/apt/sources.list", f"deb [signed-by={KEYS}] {MIRROR} bookworm main\n".encode())
+    await guarded.exec(["mkdir", "-p", "/tmp/apt/lists/partial", "/tmp/apt/cache/archives/partial"])
+    options = {
+        "Dir::Etc::SourceList": "/tmp/apt/sources.list", "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::State::Lists": "/tmp/apt/lists", "Dir::Cache": "/tmp/apt/cache", "Acquire::Languages": "none",
+        "APT::Update::Error-Mode": "any",
+    }  # fmt: skip
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    done = await guarded.exec(["apt-get", "update", *words], merge=True)
+    assert done.exit_code == 0, done.stdout
+    assert (APT_HOST, 443 if MIRROR.startswith("https") else 80, True) in asked
+
+
+async def test_git_checks_the_certificate_through_it(guarded: Sandbox) -> None:
+    """An index is no repository, so the answer is that there is none; without the CAs it would be another one."""
+    command = ["git", "ls-remote", f"{INDEX.rstrip('/')}/six/"]
+    done = await guarded.exec(command, merge=True)
+    blind = await guarded.exec(command, env={"GIT_SSL_CAINFO": "/dev/null"}, merge=True)
+    assert (done.exit_code, b"certificate" in done.stdout, b"certificate" in blind.stdout) == (128, False, True)
+
+
 async def test_another_host_is_denied_with_the_reason_and_told_to_the_host(
     guarded: Sandbox, asked: list[tuple[str, int, bool]]
 ) -> None:
     plain = await guarded.exec(["curl", "-sS", "http://denied.example/"])
     tunnel = await guarded.exec(["curl", "-sS", "https://denied.example/"])
     said = "dockwright: the network policy of this sandbox denies"
-    expected = f"{said} denied.example:80: only localhost, {HOST} may be reached\n"
-    assert plain.stdout.decode() == expected
+    allowed = ", ".join(sorted({HOST, FILES_HOST, NPM_HOST, APT_HOST, "localhost"}))
+    assert plain.stdout.decode() == f"{said} denied.example:80: only {allowed} may be reached\n"
     assert b"403" in tunnel.stderr
     assert {("denied.example", 80, False), ("denied.example", 443, False)} <= set(asked)
 

@@ -329,15 +329,21 @@ def test_marks_for_the_model_are_no_last_words(result: str, last: str) -> None:
     assert row.split("exit 0")[0].rstrip() == f"          Bash  make{last}"
 
 
-def test_a_host_is_named_once_however_often_it_is_asked_for() -> None:
-    denied = NetworkAsked(host="telemetry.example.org", port=443, denied="not in the allow list")
-    allowed = NetworkAsked(host="pypi.example.org", port=443)
-    named = "network   telemetry.example.org:443 denied: not in the allow list\n"
-    assert screen([denied, allowed, denied]) == named
-    assert screen([denied, allowed, denied, allowed], verbose=True) == f"{named}network   pypi.example.org:443\n"
-
-
-LABELS = ("run", "task", "sandbox", "agent", "turn 1", "retry", "network", "note", "warning", "told", "report", "proof")
+LABELS = (
+    "run",
+    "task",
+    "sandbox",
+    "boundary",
+    "agent",
+    "turn 1",
+    "retry",
+    "network",
+    "note",
+    "warning",
+    "told",
+    "report",
+    "proof",
+)
 ENDS = ("result", "because", "branch", "patch", "left out", "spent", "next")
 HOSTILE = st.one_of(
     st.text(st.characters(), max_size=60),

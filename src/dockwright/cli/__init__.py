@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from dockwright import __version__
-from dockwright.cli import agents, look, machine, work
+from dockwright.cli import agents, look, machine, net, work
 from dockwright.errors import DockwrightError, ExitCode
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 for commands in (work, look, machine):
     app.add_typer(commands.app)
 app.add_typer(agents.app, name="agents")
+app.add_typer(net.app, name="net")
 
 
 def main() -> None:

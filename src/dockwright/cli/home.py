@@ -41,10 +41,14 @@ def find_agent(name: str) -> Agent:
 
 def host() -> Host:
     from dockwright.run.bench import Host
+    from dockwright.sandbox.dial import Proxies
 
     said = os.environ.get("SSL_CERT_FILE")
     bundle = Path(said) if said else Path("/etc/ssl/certs/ca-certificates.crt")
-    return Host(root=root_file_system(), ca_file=bundle if bundle.exists() else None)
+    return Host(
+        root=root_file_system(), ca_file=bundle if bundle.exists() else None,
+        proxies=Proxies.from_environment(os.environ),
+    )  # fmt: skip
 
 
 def console() -> Console:

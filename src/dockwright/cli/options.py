@@ -36,7 +36,11 @@ Image = Annotated[str | None, typer.Option("--image", help="Any container image;
 Where = Annotated[Backend | None, typer.Option("--sandbox", help="Where the tools act.")]
 Net = Annotated[
     list[str] | None,
-    typer.Option("--net", metavar="POLICY", help="none, public, or HOST[:PORT] to allow; may be given several times."),
+    typer.Option(
+        "--net",
+        metavar="POLICY",
+        help="none, public, or allow=HOST[:PORT], or just HOST[:PORT]; may be given several times.",
+    ),
 ]
 Turns = Annotated[int | None, typer.Option("--turns", help="Stop after this many model answers.")]
 Budget = Annotated[float | None, typer.Option("--budget", help="Stop before this many US dollars are spent.")]

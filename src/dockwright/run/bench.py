@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,23 +12,27 @@ from typing import Literal
 
 from dockwright.config import SandboxSettings
 from dockwright.errors import SandboxError
-from dockwright.events import NetworkAsked, Noted, SandboxStarted
+from dockwright.events import BoundaryTested, NetworkAsked, Noted, SandboxStarted
 from dockwright.journal import Journal
 from dockwright.sandbox import Place, Sandbox, open_sandbox
+from dockwright.sandbox.boundary import probe_boundary
 from dockwright.sandbox.bubblewrap import WEAKNESS, Bubblewrap
+from dockwright.sandbox.dial import KNOWN_SECONDS, NO_PROXIES, Names, Proxies, Route
 from dockwright.sandbox.docker import WORKBENCH, Docker
 from dockwright.sandbox.engine import connect
-from dockwright.sandbox.gateway import Policy, open_gateway
+from dockwright.sandbox.gateway import open_gateway
+from dockwright.sandbox.policy import Policy
 from dockwright.tools.base import SearchBackend
 
 
 @dataclass(frozen=True)
 class Host:
-    """What of the host a run may use: the root file system for bubblewrap, the CA bundle for the sandbox, and where
-    WebSearch looks, if not where the configuration says."""
+    """What of the host a run may use: the root file system for bubblewrap, the CA bundle for the sandbox, the proxies
+    that lead out of here, and where WebSearch looks, if not where the configuration says."""
 
     root: Path = Path("/")
     ca_file: Path | None = None
+    proxies: Proxies = NO_PROXIES
     search: SearchBackend | None = None
 
 
@@ -47,11 +51,16 @@ async def open_bench(
     place = await choose_place(settings, host, name)
     async with open_sandbox(place) as sandbox:
         sandbox = replace(sandbox, network=str(policy))
+        await _prove_closed(sandbox, purpose, journal)
+        sandbox.asked.tell = lambda target, denied, call: journal.show(
+            NetworkAsked(host=target.host, port=target.port, denied=denied, call=call)
+        )
         if not policy.open:  # npm would try for a minute what cannot come
             sandbox = replace(sandbox, env={**sandbox.env, "NPM_CONFIG_FETCH_RETRIES": "0"})
         else:
             ca = await asyncio.to_thread(host.ca_file.read_bytes) if host.ca_file else None
-            sandbox = replace(sandbox, env={**sandbox.env, **await open_gateway(sandbox, policy, _once(journal), ca)})
+            route = Route(policy, host.proxies, Names(failure_seconds=KNOWN_SECONDS if host.proxies.env else 0))
+            sandbox = replace(sandbox, env={**sandbox.env, **await open_gateway(sandbox, route, ca)})
         await journal.append(
             SandboxStarted(
                 purpose=purpose, backend=place.backend, id=place.id, image=place.image, network=str(policy),
@@ -63,16 +72,15 @@ async def open_bench(
         yield sandbox
 
 
-def _once(journal: Journal) -> Callable[[str, int, str | None], None]:
-    """What the gateway decided, noted at the first time: package managers ask for one host a thousand times."""
-    known: set[tuple[str, int, str | None]] = set()
-
-    def asked(host: str, port: int, denied: str | None) -> None:
-        if (host, port, denied) not in known:
-            known.add((host, port, denied))
-            journal.show(NetworkAsked(host=host, port=port, denied=denied))
-
-    return asked
+async def _prove_closed(sandbox: Sandbox, purpose: Literal["work", "proof"], journal: Journal) -> None:
+    """Raises BoundaryError where there is a way out, after the journal knows of it."""
+    found = await probe_boundary(sandbox)
+    await journal.append(
+        BoundaryTested(
+            purpose=purpose, outcomes=dict(found.outcomes), leaks=found.leaks, seconds=found.seconds
+        )
+    )  # fmt: skip
+    found.raise_for_leaks(sandbox)
 
 
 async def choose_place(settings: SandboxSettings, host: Host, name: str) -> Place:

@@ -135,7 +135,9 @@ def _session(
         image=sandbox.place.image, contents=_contents(sandbox, host), checks=task.checks,
         report_tool=report.__name__ if report else None, at_desk=task.at_desk,
     )  # fmt: skip
-    context = ToolContext(sandbox=sandbox, rules=task.agent.rules, search=host.search or _search(config, model))
+    context = ToolContext(
+        sandbox=sandbox, rules=task.agent.rules, search=host.search or _search(config, model), asked=sandbox.asked
+    )  # fmt: skip
     turns = min(filter(None, (config.limits.turns, task.agent.max_turns)), default=None)
     limits = config.limits.model_copy(update={"turns": turns})
     return Session(model, tools, context, journal, system=system, limits=limits, after_changes=after_changes)

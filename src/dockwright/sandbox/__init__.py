@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from dockwright.errors import SandboxError, SandboxLost
+from dockwright.sandbox.asked import Asked
 from dockwright.sandbox.channel import Channel, ChannelLost, Stream
 
 WORKSPACE = "/workspace"
@@ -116,6 +117,7 @@ class Sandbox:
     network: str = "none"
     env: Mapping[str, str] = field(default_factory=dict)
     shell: str = "sh"
+    asked: Asked = field(default_factory=Asked)
     runtime: str = RUNTIME  # where bin/python3, bin/git and bin/rg of ours are
 
     async def exec(

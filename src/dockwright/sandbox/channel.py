@@ -1,7 +1,7 @@
 """The host's end of the one stream: many calls at once over frames, each with its own window.
 
-All that arrives is untrusted: frames and answers are bounded, JSON is checked where it is used. When the stream ends,
-every open call ends at once with ChannelLost; nothing waits for an answer that cannot come.
+All that arrives is untrusted: frames, answers, windows and the number of streams are bounded, and whoever goes beyond
+ends the channel. When it ends, every open call ends at once with ChannelLost; nothing waits for what cannot come.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from dockwright.sandbox.runner.wire import (
+    BATCH,
     CANCEL,
     CHUNK,
     CREDIT,
@@ -22,6 +24,7 @@ from dockwright.sandbox.runner.wire import (
     ERR,
     FAIL,
     LIVE,
+    MAX_ANSWER,
     NUMBER,
     OPEN,
     WINDOW,
@@ -30,6 +33,8 @@ from dockwright.sandbox.runner.wire import (
 )
 
 Json = Mapping[str, Any]
+MOST_STREAMS = 256  # that the runner may have open; each costs at most a window of memory
+MOST_UNREAD = 1 << 26  # bytes that wait for a runner that does not read
 
 
 class ChannelLost(ConnectionError):
@@ -46,7 +51,7 @@ class Stream:
         self.on_live: Callable[[bytes], None] | None = None
         self.opened: asyncio.Future[None] = channel.loop.create_future()
         self.done: asyncio.Future[Json] = channel.loop.create_future()
-        self._credit, self._uncredited = WINDOW, 0
+        self.credit, self._uncredited, self._allowed = WINDOW, 0, WINDOW  # what may still be sent, each way
         self._news = asyncio.Event()
         self._hold = False
 
@@ -56,13 +61,13 @@ class Stream:
         """Send bytes, as the runner's window allows. Raises ChannelLost."""
         view = memoryview(data)
         while view:
-            while self._credit <= 0 and not self.done.done():
+            while self.credit <= 0 and not self.done.done():
                 self._news.clear()
                 await self._news.wait()
             if self.done.done():
                 return
-            piece = view[: min(len(view), CHUNK, self._credit)]
-            self._credit -= len(piece)
+            piece = view[: min(len(view), CHUNK, self.credit)]
+            self.credit -= len(piece)
             self.channel.send(frame(DATA, self.number, bytes(piece)))
             await self.channel.drained()
             view = view[len(piece) :]
@@ -91,12 +96,20 @@ class Stream:
         return data
 
     def _give_credit(self, count: int) -> None:
-        self.channel.send(frame(CREDIT, self.number, NUMBER.pack(count)))
+        """In batches, so that what is sent stays small beside what was received."""
+        self._uncredited += count
+        if self._uncredited >= BATCH and not self.ended:
+            self.channel.send(frame(CREDIT, self.number, NUMBER.pack(self._uncredited)))
+            self._allowed += self._uncredited
+            self._uncredited = 0
 
     def take(self, kind: int, payload: bytes) -> None:
+        """Raises ValueError and its like for what no honest runner sends."""
         match kind:
             case _ if kind in (DATA, ERR, LIVE):
-                self._uncredited += len(payload)
+                self._allowed -= len(payload)
+                if self._allowed < 0:
+                    raise ValueError("more data than its window allows")
                 if kind == LIVE:
                     if self.on_live:
                         self.on_live(payload)
@@ -106,20 +119,24 @@ class Stream:
                     self.err += payload
                 if len(self.out) + len(self.err) > self.channel.bound:
                     raise ValueError("more data than was asked for")
-                if not self._hold and self._uncredited >= WINDOW // 2:
-                    self._give_credit(self._uncredited)
-                    self._uncredited = 0
+                if not self._hold:
+                    self._give_credit(len(payload))
             case _ if kind == OPEN:
                 if not self.opened.done():
                     self.opened.set_result(None)
             case _ if kind == END:
                 self.ended = True
             case _ if kind == CREDIT:
-                self._credit += NUMBER.unpack(payload)[0]
+                (count,) = NUMBER.unpack(payload)
+                self.credit += count
+                if self.credit > WINDOW:
+                    raise ValueError("credit for more than was sent")
             case _ if kind == DONE:
-                self.finish(json.loads(payload))
+                self.finish(_parsed(payload))
             case _ if kind == FAIL:
-                self.finish(_failure(json.loads(payload)))
+                self.finish(_failure(_parsed(payload)))
+            case _:
+                raise ValueError(f"a frame of the unknown kind {kind}")
         self._news.set()
 
     def finish(self, result: Json | Exception) -> None:
@@ -136,10 +153,23 @@ class Stream:
         self._news.set()
 
 
+def _parsed(payload: bytes) -> Json:
+    """Raises ValueError where it is not a JSON object, or one too deep to be read."""
+    try:
+        answer = json.loads(payload)
+    except RecursionError as error:
+        raise ValueError("an answer of too many levels") from error
+    if not isinstance(answer, dict):
+        raise ValueError("an answer that is no object")
+    return answer
+
+
 def _failure(answer: Json) -> Exception:
     if "unknown" in answer:
         return KeyError(str(answer["unknown"]))
-    number = int(answer["errno"])
+    number = answer["errno"]
+    if not isinstance(number, int) or not 0 < number < 1000:
+        raise ValueError("a failure without a number")
     return OSError(number, str(answer.get("text") or os.strerror(number)))
 
 
@@ -157,8 +187,8 @@ class Channel(asyncio.Protocol):
         self.on_open: Callable[[Stream, Json], None] | None = None
         self.diagnostics = bytearray()  # what the runner printed to its stderr: told when it dies
         self._streams: dict[int, Stream] = {}
-        self._frames = Frames()
-        self._next = 1
+        self._frames = Frames(MAX_ANSWER)
+        self._next, self._theirs = 1, 0  # the next number of ours; how many streams of the runner's are open
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -170,10 +200,14 @@ class Channel(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        if self.lost.done():
+            return
         try:
             for kind, number, payload in self._frames.feed(data):
                 self._dispatch(kind, number, payload)
-        except (ValueError, KeyError, TypeError) as error:
+        except ChannelLost:  # it ended while it was answered
+            return
+        except (ValueError, KeyError, struct.error) as error:
             said = data[:500].decode("utf-8", "replace") if not self.hello.done() else ""
             self.end(f"the runner broke the protocol: {error}. {said}".strip())
 
@@ -192,6 +226,8 @@ class Channel(asyncio.Protocol):
         if self.lost.done() or self._transport is None:
             raise ChannelLost(self.lost.result() if self.lost.done() else "not connected")
         self._transport.write(data)
+        if self._transport.get_write_buffer_size() > MOST_UNREAD:
+            self.end("the runner does not read what it is sent")
 
     async def drained(self) -> None:
         await self._writable.wait()
@@ -202,6 +238,7 @@ class Channel(asyncio.Protocol):
         self._next += 2
         message = frame(OPEN, stream.number, json.dumps(call).encode())
         if data is not None:
+            stream.credit -= len(data)
             message += b"".join(frame(DATA, stream.number, data[at : at + CHUNK]) for at in range(0, len(data), CHUNK))
             message += frame(END, stream.number)
         self.send(message)
@@ -244,15 +281,21 @@ class Channel(asyncio.Protocol):
     def _dispatch(self, kind: int, number: int, payload: bytes) -> None:
         if number == 0:
             if not self.hello.done():
-                self.hello.set_result(json.loads(payload))
+                self.hello.set_result(_parsed(payload))
             return
         stream = self._streams.get(number)
         if stream is None:
             if kind != OPEN or number % 2 or self.on_open is None:
                 return
+            call = _parsed(payload)
+            if self._theirs >= MOST_STREAMS:
+                if self._writable.is_set():
+                    self.send(frame(CANCEL, number))
+                return
+            self._theirs += 1
             stream = self._streams[number] = Stream(self, number)
-            self.on_open(stream, json.loads(payload))
+            self.on_open(stream, call)
             return
         stream.take(kind, payload)
-        if stream.done.done():
-            del self._streams[number]
+        if stream.done.done() and self._streams.pop(number, stream) is stream and number % 2 == 0:
+            self._theirs -= 1

@@ -30,7 +30,7 @@ from dockwright.agent import Agent
 from dockwright.errors import ConfigError
 from dockwright.events import JsonObject
 from dockwright.frontmatter import nearest
-from dockwright.sandbox.gateway import Policy
+from dockwright.sandbox.policy import Policy
 
 FindAgent = Callable[[str], Agent]
 Deliver = Literal["branch", "patch", "none"]

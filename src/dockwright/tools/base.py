@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from dockwright.errors import ToolError
 from dockwright.events import JsonObject
 from dockwright.sandbox import HOME, WORKSPACE, Sandbox
+from dockwright.sandbox.asked import Asked
 
 
 class Refused(ToolError):
@@ -60,7 +61,7 @@ class ToolContext:
     `seen` maps the path of each file that the model has read or written to the sha256 of the bytes it saw.
     `rules` are the persona's specifiers by tool name: `Bash(git:*)` is {"Bash": ("git:*",)}; no entry, no restriction.
     `jobs` maps the id of each background job to the command that started it. `on_output` takes decoded output of a
-    running command, for live display.
+    running command, for live display. `asked` is what programs in the sandbox asked of the network.
     """
 
     sandbox: Sandbox
@@ -70,6 +71,7 @@ class ToolContext:
     search: SearchBackend | None = None
     on_output: Callable[[str], None] | None = None
     jobs: dict[str, str] = field(default_factory=dict)
+    asked: Asked = field(default_factory=Asked)
 
     def resolve(self, path: str) -> str:
         """The absolute path inside the sandbox that the model means: from the cwd, `~` expanded, dots removed."""

@@ -18,6 +18,7 @@ from rich.text import Text
 from dockwright.events import (
     Answered,
     AnswerStarted,
+    BoundaryTested,
     CheckFinished,
     CheckpointMade,
     Event,
@@ -140,6 +141,8 @@ class TerminalSink:
                 page.facts("saved", Text(f"turn {turn} as {commit[:10]}", "dim"))
             case Restored(turn=turn, commit=commit):
                 page.facts("undone", f"back to the end of turn {turn} ({commit[:10]})")
+            case BoundaryTested(purpose="work") | BoundaryTested(leaks=[_, *_]):
+                self._boundary_tested(event)
             case NetworkAsked() if (event.host, event.port) not in self._asked:
                 self._network_asked(event)
             case Noted(level=level, text=text):
@@ -168,6 +171,14 @@ class TerminalSink:
         else:
             self._page.facts("sandbox", event.backend, image, f"network {event.network}", ready)
             self._status.show("preparing the workspace", self._result)
+
+    def _boundary_tested(self, event: BoundaryTested) -> None:
+        took = f"tested in {duration(event.seconds)}"
+        if event.leaks:
+            found = "; ".join(f"{name}: {event.outcomes.get(name, '')}" for name in event.leaks)
+            self._page.facts("boundary", Text(f"not closed: {found}", "red"), took)
+        else:
+            self._page.facts("boundary", f"closed: {count(len(event.outcomes), 'way')} out tried, none open", took)
 
     def _network_asked(self, event: NetworkAsked) -> None:
         """A host is named once, however often a program tries."""

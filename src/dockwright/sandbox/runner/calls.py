@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from dockwright.sandbox.runner.process import (
     send_signal,
 )
 from dockwright.sandbox.runner.wire import (
+    BATCH,
     CANCEL,
     CHUNK,
     CREDIT,
@@ -51,7 +53,7 @@ class Call:
 
     def __init__(self, runner: Runner, stream: int) -> None:
         self.runner, self.stream = runner, stream
-        self.credit, self.can_send = WINDOW, asyncio.Event()
+        self.credit, self.uncredited, self.can_send = WINDOW, 0, asyncio.Event()
         self.incoming: asyncio.Queue[bytes] = asyncio.Queue()
         self.task: asyncio.Task[None] | None = None
 
@@ -67,8 +69,10 @@ class Call:
     async def receive(self) -> bytes:
         """The next bytes, b"" at their end; credit for them goes back to the host."""
         data = await self.incoming.get()
-        if data:
-            self.runner.frame(CREDIT, self.stream, NUMBER.pack(len(data)))
+        self.uncredited += len(data)
+        if self.uncredited >= BATCH:
+            self.runner.frame(CREDIT, self.stream, NUMBER.pack(self.uncredited))
+            self.uncredited = 0
         return data
 
 
@@ -80,6 +84,7 @@ class Runner:
         self.calls: dict[int, Call] = {}
         self.jobs: dict[str, Command] = {}
         self.inbox, self.outbox, self.flushing = Frames(), bytearray(), False
+        self.sent = asyncio.Event()
         self.count, self.next_stream = 0, 2
         self.servers: list[asyncio.Server] = []
 
@@ -97,6 +102,8 @@ class Runner:
     def flush(self) -> None:
         with contextlib.suppress(BlockingIOError):
             del self.outbox[: os.write(1, self.outbox)]
+        if len(self.outbox) < WINDOW:
+            self.sent.set()
         if self.outbox:
             self.loop.add_writer(1, self.flush)
         else:
@@ -308,8 +315,10 @@ class Runner:
             self.answer(OPEN, inner.stream, {"port": args["port"]})
             try:
                 await self.tunnel(inner, reader, writer)
-                self.answer(DONE, inner.stream, {})
+            except asyncio.CancelledError:  # the host does not want it
+                pass
             finally:
+                self.answer(DONE, inner.stream, {})
                 del self.calls[inner.stream]
 
         self.servers.append(await asyncio.start_server(accepted, "127.0.0.1", args["port"]))
@@ -325,6 +334,9 @@ class Runner:
 
         async def outwards() -> None:
             while data := await reader.read(CHUNK):
+                while len(self.outbox) >= WINDOW:  # so that what is more urgent need not wait behind all the tunnels
+                    self.sent.clear()
+                    await self.sent.wait()
                 await call.send(DATA, data)
             self.frame(END, call.stream, b"")
 
@@ -367,6 +379,8 @@ def main() -> None:
     os.dup2(os.open("/dev/null", os.O_RDWR), 9)
     os.set_blocking(0, False)
     os.set_blocking(1, False)
+    with contextlib.suppress(OSError):  # it may be a socket
+        fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 20)
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
     loop = asyncio.new_event_loop()
     runner = Runner(loop)
