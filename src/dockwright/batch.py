@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sys
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -202,8 +203,12 @@ async def _attempt(listed: ListedTask, config: Config, host: Host, out: Path, re
     except asyncio.CancelledError:  # asked twice to stop
         result = row.result
     except Exception as error:  # noqa: BLE001 - a bug in one task is no reason to lose the others
-        traceback.print_exception(error)
-        bug = {"status": "bug", "exit_code": exit_code_of("bug"), "reason": f"{type(error).__name__}: {error}"}
+        sys.stderr.write(host.redaction.text("".join(traceback.format_exception(error))))
+        bug = {
+            "status": "bug",
+            "exit_code": exit_code_of("bug"),
+            "reason": f"{type(error).__name__}: {host.redaction.text(str(error))}",
+        }
         result = row.result.model_copy(update=bug)
     results.add(ResultLine.of(listed, task.run, result))
     board.end(row, result)

@@ -70,7 +70,7 @@ class ModelSettings(_Settings):
     auth_token: SecretStr | None = None
     region: str | None = None
     project: str | None = None
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = Field({}, repr=False)
     aliases: Mapping[str, str] = {}
     max_tokens: PositiveInt = 32_000
     effort: Effort | None = None
@@ -79,7 +79,7 @@ class ModelSettings(_Settings):
     attempts: PositiveInt = 10
     backoff_seconds: NonNegativeFloat = 0.5
     stall_seconds: PositiveFloat = 300.0
-    proxy: str | None = None
+    proxy: str | None = Field(None, repr=False)
     ca_file: Path | None = None
 
     @classmethod
@@ -151,12 +151,16 @@ class SandboxSettings(_Settings):
 
 
 class Config(_Settings):
-    """`search` is where WebSearch looks: ddgs, the model API's own search, nowhere, or the first of them that works."""
+    """`search` is where WebSearch looks: ddgs, the model API's own search, nowhere, or the first of them that works.
+    `include` are patterns of ignored files that are taken into the sandbox all the same, and never come out of it.
+    `secrets` name what must never be written or shown: variables of the environment as NAME, files as NAME=PATH."""
 
     model: ModelSettings = ModelSettings()
     limits: Limits = Limits()
     sandbox: SandboxSettings = SandboxSettings()
     search: Literal["auto", "ddgs", "api", "none"] = "auto"
+    include: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: Path | None = None, flags: Mapping[str, object] | None = None) -> Config:

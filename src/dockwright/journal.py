@@ -14,6 +14,7 @@ from types import TracebackType
 
 from dockwright.errors import DockwrightError
 from dockwright.events import Answered, AnswerStarted, Event, RunFinished, ToolFinished, from_line, to_line
+from dockwright.redaction import LiveRedaction, Redaction
 
 Sink = Callable[[Event], None]
 _SYNCED = (AnswerStarted, Answered, ToolFinished, RunFinished)
@@ -24,29 +25,34 @@ class JournalError(DockwrightError):
 
 
 class Journal:
-    """One writer. The file is created with mode 0600; its folder must exist."""
+    """One writer. The file is created with mode 0600; its folder must exist. Neither file nor sinks are told secrets
+    that `redaction` knows."""
 
-    def __init__(self, path: Path, sinks: tuple[Sink, ...] = ()) -> None:
+    def __init__(self, path: Path, sinks: tuple[Sink, ...] = (), redaction: Redaction | None = None) -> None:
         self.path = path
         self.sinks = sinks
+        self.redaction = redaction or Redaction()
+        self._redacted = LiveRedaction(self.redaction)
         _cut_torn_tail(path)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         _sync_folder(path.parent)
 
     async def append(self, event: Event) -> None:
         """Write the event, sync it to disk if it is a model answer or a tool result, then tell the sinks."""
-        self._write(event)
-        if isinstance(event, _SYNCED):
-            try:
-                await asyncio.to_thread(os.fsync, self._fd)
-            except OSError as error:
-                raise self._failure(error) from error
-        self._tell(event)
+        for said in self._redacted(event):
+            self._write(said)
+            if isinstance(said, _SYNCED):
+                try:
+                    await asyncio.to_thread(os.fsync, self._fd)
+                except OSError as error:
+                    raise self._failure(error) from error
+            self._tell(said)
 
     def show(self, event: Event) -> None:
         """For events that nobody waits for: live ones, which only the sinks see, and notes from callbacks."""
-        self._write(event)
-        self._tell(event)
+        for said in self._redacted(event):
+            self._write(said)
+            self._tell(said)
 
     def _write(self, event: Event) -> None:
         if not event.durable:

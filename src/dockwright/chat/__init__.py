@@ -22,6 +22,7 @@ from dockwright.config import Config
 from dockwright.errors import DockwrightError, ExitCode, SandboxError
 from dockwright.events import Noted, Status
 from dockwright.journal import Journal
+from dockwright.redaction import Redaction
 from dockwright.run import Outcome, status_of, to_its_end
 from dockwright.run.bench import Host
 from dockwright.run.work import Task, deliver, keep, open_work
@@ -49,7 +50,7 @@ async def chat(
     outcome = Outcome()
     with (
         TerminalSink(console, verbose=verbose) as sink,
-        Journal(folders.run / "journal.jsonl", (outcome.take, sink)) as journal,
+        Journal(folders.run / "journal.jsonl", (outcome.take, sink), host.redaction) as journal,
     ):
         work = _carry_out(task, config, host, folders, console, journal, outcome, sink)
         await to_its_end(work, folders.run, journal, outcome)
@@ -65,7 +66,9 @@ async def _carry_out(
         async with open_work(task, config, host, folders.run, journal) as work:
             with TemporaryDirectory(dir=folders.run, prefix="undo-") as archives:
                 undo = Undo(work, Path(archives))
-                desk = Desk(work, _keyboard(folders), console, outcome, undo, folders.agents, await undo.mark())
+                desk = Desk(
+                    work, _keyboard(folders, host.redaction), console, outcome, undo, folders.agents, await undo.mark()
+                )
                 status, reason = await _talk(desk, sink)
             _let_ctrl_c_end_it()
             said = "\n".join(line.text for line in desk.lines)
@@ -79,9 +82,9 @@ async def _carry_out(
     return status, reason
 
 
-def _keyboard(folders: Folders) -> Keyboard:
+def _keyboard(folders: Folders, redaction: Redaction) -> Keyboard:
     if os.isatty(0) and os.isatty(1):
-        return Terminal(folders.history, [f"/{name}" for name in COMMANDS])
+        return Terminal(folders.history, [f"/{name}" for name in COMMANDS], redaction)
     return Pipe()
 
 

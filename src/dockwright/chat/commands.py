@@ -56,7 +56,7 @@ async def _diff(desk: Desk, rest: str) -> None:
     if not text:
         raise WrongUse("Nothing changed.")
     with unwatched(desk.console):
-        print_diff(desk.console, text)
+        print_diff(desk.console, desk.work.journal.redaction.text(text))
 
 
 async def _undo(desk: Desk, rest: str) -> None:

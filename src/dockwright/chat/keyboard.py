@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from dockwright.redaction import Redaction
+
 _T = TypeVar("_T")
 
 
@@ -38,19 +40,23 @@ class Keyboard(Protocol):
 class Terminal:
     interactive = True
 
-    def __init__(self, history: Path, words: Sequence[str]) -> None:
+    def __init__(self, history: Path, words: Sequence[str], redaction: Redaction) -> None:
         """`history` is a file, made readable by its owner alone; `words` are completed at the start of a line."""
         from prompt_toolkit import PromptSession
         from prompt_toolkit.completion import WordCompleter
         from prompt_toolkit.history import FileHistory
         from prompt_toolkit.key_binding import KeyBindings
 
+        class RedactedHistory(FileHistory):
+            def store_string(self, string: str) -> None:
+                super().store_string(redaction.text(string))
+
         os.close(os.open(history, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         keys = KeyBindings()
         keys.add("escape", "enter")(lambda event: event.current_buffer.insert_text("\n"))
         completer = WordCompleter(list(words), sentence=True)
         self._messages: PromptSession[str] = PromptSession(
-            history=FileHistory(str(history)), completer=completer, key_bindings=keys, reserve_space_for_menu=4
+            history=RedactedHistory(str(history)), completer=completer, key_bindings=keys, reserve_space_for_menu=4
         )
         self._others: PromptSession[str] = PromptSession()
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dockwright.cli.secrets import forget_keys, take_secrets
 from dockwright.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 def load_config(
     *, image: str | None = None, backend: str | None = None, net: list[str] | None = None, turns: int | None = None,
-    budget: float | None = None, minutes: float | None = None,
+    budget: float | None = None, minutes: float | None = None, include: list[str] | None = None,
+    secret: list[str] | None = None,
 ) -> Config:  # fmt: skip
     from dockwright.config import Config, ModelSettings
 
@@ -28,9 +30,12 @@ def load_config(
     flags: Mapping[str, object] = {
         "sandbox.image": image, "sandbox.backend": backend, "sandbox.network": network,
         "limits.turns": turns, "limits.money_usd": budget, "limits.seconds": minutes * 60 if minutes else None,
+        "include": tuple(include) if include else None, "secrets": tuple(secret) if secret else None,
     }  # fmt: skip
     config = Config.load(config_folder() / "config.toml", flags)
-    return config.model_copy(update={"model": ModelSettings.from_environment(os.environ, config.model)})
+    model = ModelSettings.from_environment(os.environ, config.model)
+    forget_keys(model, os.environ)
+    return config.model_copy(update={"model": model})
 
 
 def find_agent(name: str) -> Agent:
@@ -39,15 +44,16 @@ def find_agent(name: str) -> Agent:
     return find(name, agent_folders())
 
 
-def host() -> Host:
+def host(config: Config) -> Host:
     from dockwright.run.bench import Host
     from dockwright.sandbox.dial import Proxies
 
     said = os.environ.get("SSL_CERT_FILE")
     bundle = Path(said) if said else Path("/etc/ssl/certs/ca-certificates.crt")
+    redaction = take_secrets(config, os.environ)
     return Host(
         root=root_file_system(), ca_file=bundle if bundle.exists() else None,
-        proxies=Proxies.from_environment(os.environ),
+        proxies=Proxies.from_environment(os.environ), redaction=redaction,
     )  # fmt: skip
 
 

@@ -42,6 +42,21 @@ Net = Annotated[
         help="none, public, or allow=HOST[:PORT], or just HOST[:PORT]; may be given several times.",
     ),
 ]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include", metavar="PATTERN",
+        help="Take ignored files in, such as .env; they are never delivered. May be given several times.",
+    ),
+]  # fmt: skip
+Secret = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret", metavar="NAME[=FILE]",
+        help="A variable of the environment, or a file, whose value is never written or shown. May be given several "
+        "times.",
+    ),
+]  # fmt: skip
 Turns = Annotated[int | None, typer.Option("--turns", help="Stop after this many model answers.")]
 Budget = Annotated[float | None, typer.Option("--budget", help="Stop before this many US dollars are spent.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", help="Stop after this much time.")]

@@ -14,12 +14,14 @@ from dockwright.cli.options import (
     Checks,
     Deliver,
     Image,
+    Include,
     Minutes,
     ModelName,
     Net,
     Output,
     Persona,
     Repo,
+    Secret,
     Turns,
     Verbose,
     Where,
@@ -45,6 +47,8 @@ def run(
     image: Image = None,
     sandbox: Where = None,
     net: Net = None,
+    include: Include = None,
+    secret: Secret = None,
     turns: Turns = None,
     budget: Budget = None,
     minutes: Minutes = None,
@@ -59,7 +63,10 @@ def run(
     prompt = sys.stdin.read() if task == "-" else task
     if not prompt.strip():
         raise ConfigError("The task is empty. Say in words what is to be done.")
-    config = load_config(image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=minutes)
+    config = load_config(
+        image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=minutes, include=include,
+        secret=secret,
+    )  # fmt: skip
     order = Task(
         prompt=prompt, repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model,
         checks=tuple(check or ()), deliver=deliver.value,
@@ -67,7 +74,7 @@ def run(
     running.check(order, config)
     sinks, close = _sinks(output, verbose)
     try:
-        result = wait_for(running.run(order, config, host(), runs_folder() / order.run, sinks))
+        result = wait_for(running.run(order, config, host(config), runs_folder() / order.run, sinks))
     finally:
         close()
     if output is Output.JSON:
@@ -83,6 +90,8 @@ def chat(
     image: Image = None,
     sandbox: Where = None,
     net: Net = None,
+    include: Include = None,
+    secret: Secret = None,
     turns: Turns = None,
     budget: Budget = None,
     verbose: Verbose = False,
@@ -91,14 +100,16 @@ def chat(
     from dockwright import chat as chatting
     from dockwright.run.work import Task
 
-    config = load_config(image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=None)
+    config = load_config(
+        image=image, backend=sandbox, net=net, turns=turns, budget=budget, include=include, secret=secret
+    )
     order = Task(
         prompt="chat", repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model, at_desk=True
     )  # fmt: skip
     folders = chatting.Folders(
         run=runs_folder() / order.run, history=state_folder() / "history", agents=agent_folders()
     )
-    sys.exit(wait_for(chatting.chat(order, config, host(), folders, console(), verbose=verbose)))
+    sys.exit(wait_for(chatting.chat(order, config, host(config), folders, console(), verbose=verbose)))
 
 
 @app.command()
@@ -115,6 +126,8 @@ def batch(
     image: Image = None,
     sandbox: Where = None,
     net: Net = None,
+    include: Include = None,
+    secret: Secret = None,
     turns: Turns = None,
     budget: Annotated[float | None, typer.Option("--budget", help="US dollars for each task.")] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", help="Minutes for each task.")] = None,
@@ -123,10 +136,13 @@ def batch(
     from dockwright import batch as batching
     from dockwright.tasks import Defaults, read_tasks
 
-    config = load_config(image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=minutes)
+    config = load_config(
+        image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=minutes, include=include,
+        secret=secret,
+    )  # fmt: skip
     defaults = Defaults(repo.expanduser().absolute(), find_agent(agent), model, tuple(check or ()))
     listed = read_tasks(tasks, defaults, find_agent)
-    sys.exit(wait_for(batching.batch(listed, config, host(), out.expanduser().absolute(), jobs, console())))
+    sys.exit(wait_for(batching.batch(listed, config, host(config), out.expanduser().absolute(), jobs, console())))
 
 
 def _sinks(output: Output, verbose: bool) -> tuple[tuple[Sink, ...], Any]:

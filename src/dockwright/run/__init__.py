@@ -59,7 +59,7 @@ async def run(task: Task, config: Config, host: Host, folder: Path, sinks: Seque
     bugs, which are raised after the journal knows of them."""
     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True)
     outcome = Outcome()
-    with Journal(folder / "journal.jsonl", (outcome.take, *sinks)) as journal:
+    with Journal(folder / "journal.jsonl", (outcome.take, *sinks), host.redaction) as journal:
         await to_its_end(_carry_out(task, config, host, folder, journal, outcome), folder, journal, outcome)
     return outcome.result
 
@@ -115,8 +115,8 @@ async def _carry_out(
         if work is None:
             raise
         status, reason = "sandbox_lost", str(error)
-    done = work.workspace.last
     changed = await deliver(work, task)
+    done = work.workspace.last
     if status != "done":
         return status, reason
     if not changed:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from dockwright.config import SandboxSettings
 from dockwright.errors import SandboxError
 from dockwright.events import BoundaryTested, NetworkAsked, Noted, SandboxStarted
 from dockwright.journal import Journal
+from dockwright.redaction import Redaction
 from dockwright.sandbox import Place, Sandbox, open_sandbox
 from dockwright.sandbox.boundary import probe_boundary
 from dockwright.sandbox.bubblewrap import WEAKNESS, Bubblewrap
@@ -28,12 +29,13 @@ from dockwright.tools.base import SearchBackend
 @dataclass(frozen=True)
 class Host:
     """What of the host a run may use: the root file system for bubblewrap, the CA bundle for the sandbox, the proxies
-    that lead out of here, and where WebSearch looks, if not where the configuration says."""
+    that lead out of here, where WebSearch looks, if not where the configuration says, and what must not be written."""
 
     root: Path = Path("/")
     ca_file: Path | None = None
     proxies: Proxies = NO_PROXIES
     search: SearchBackend | None = None
+    redaction: Redaction = field(default_factory=Redaction)
 
 
 def policy_of(settings: SandboxSettings) -> Policy:

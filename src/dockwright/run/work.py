@@ -26,7 +26,7 @@ from dockwright.session import Session
 from dockwright.tools import COMPANIONS, TOOLS
 from dockwright.tools.base import SearchBackend, Tool, ToolContext
 from dockwright.tools.web_search import ApiSearch, DdgsSearch
-from dockwright.workspace import Workspace, snapshot
+from dockwright.workspace import Workspace, shown_in_patch, snapshot, withhold
 
 
 def new_run_id() -> str:
@@ -71,10 +71,12 @@ async def keep(workspace: Workspace, sandbox: Sandbox, journal: Journal, turn: i
 
 async def deliver(work: Work, task: Task) -> bool:
     """Hand the work back as it was kept last; whether there was any."""
-    commit = work.workspace.last.commit
+    redaction = work.journal.redaction
+    done = await withhold(work.workspace, redaction)
     delivered = await work.workspace.deliver(
-        task.run, commit, task.prompt, model=work.model, branch=task.deliver == "branch"
-    )
+        task.run, done.commit, redaction.text(task.prompt), model=work.model, branch=task.deliver == "branch",
+        not_in_patch=await shown_in_patch(work.workspace, done.commit, redaction),
+    )  # fmt: skip
     if delivered is None:
         return False
     await work.journal.append(delivered)
@@ -86,7 +88,7 @@ async def open_work(task: Task, config: Config, host: Host, folder: Path, journa
     """A copy of the repository in a sandbox, with a session ready to be asked. The SDK is imported meanwhile."""
     wanted = resolve_tools(task.agent, tuple(TOOLS))
     async with Model(config.model, task.model or task.agent.model) as model, _meanwhile(model.warm()) as warming:
-        workspace = await snapshot(task.repo, folder)
+        workspace = await snapshot(task.repo, folder, include=config.include)
         await journal.append(
             RunStarted(
                 run=task.run, version=__version__, task=task.prompt, agent=task.agent.name,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from dockwright.sandbox import HOME, RUNTIME, WORKSPACE, ExecResult, Sandbox
+from dockwright.workspace.included import exclusions, lay_out
 from dockwright.workspace.objects import Change, Entry
 from dockwright.workspace.quarantine import MAIL, NAME, Quarantine
 
@@ -58,19 +59,22 @@ class InsideError(Exception):
 async def enter(sandbox: Sandbox, quarantine: Quarantine, commit: str, branch: str, object_format: str) -> None:
     """Fill an empty /workspace: a repository on `branch` at `commit` with its history, and its files, all clean."""
     config = _config(object_format) + f"\tlogallrefupdates = true\n[user]\n\tname = {NAME}\n\temail = {MAIL}\n"
-    refs = {f"refs/heads/{branch}": commit, "HEAD": f"ref: refs/heads/{branch}"}
+    ignored = {"info/exclude": "\n".join(CACHES) + "\n" + await exclusions(quarantine)}
+    refs = {f"refs/heads/{branch}": commit, "HEAD": f"ref: refs/heads/{branch}", **ignored}
     await _write_repository(sandbox, _THEIRS, config, refs)
     if shallow := quarantine.shallow():
         await sandbox.write(f"{_THEIRS}/shallow", shallow)
     await _send(sandbox, quarantine, _THEIRS, f"{commit}\n")
     await _ok(sandbox, _THEIRS, "read-tree", "--reset", "-u", commit)
-    await _new_side(sandbox, _config(object_format), {"objects/info/alternates": f"{_THEIRS}/objects"})
+    await _new_side(sandbox, _config(object_format), {"objects/info/alternates": f"{_THEIRS}/objects", **ignored})
     await sandbox.write(f"{_SIDE}/index", await sandbox.read(f"{_THEIRS}/index"))
+    await lay_out(sandbox, quarantine)
 
 
 async def rebuild(sandbox: Sandbox, quarantine: Quarantine, tree: str, object_format: str) -> None:
     """Make our repository anew, standing at `tree` and needing nothing of the agent's."""
-    await _new_side(sandbox, _config(object_format), {})
+    ignored = {"info/exclude": "\n".join(CACHES) + "\n" + await exclusions(quarantine)}
+    await _new_side(sandbox, _config(object_format), ignored)
     await _send(sandbox, quarantine, _SIDE, f"{tree}\n")
     await _ok(sandbox, _SIDE, "read-tree", tree)
 

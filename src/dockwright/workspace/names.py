@@ -43,6 +43,12 @@ def text(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
 
 
+def quoted(path: bytes) -> bytes:
+    """A path as git's fast-import takes it."""
+    escaped = path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
+    return b'"' + escaped + b'"'
+
+
 def _is_dot_git(name: str) -> bool:
     plain = _HFS_IGNORES.sub("", name).casefold()
     return _NTFS_GIT.fullmatch(plain, 0) is not None

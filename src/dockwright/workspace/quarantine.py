@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
@@ -57,6 +57,19 @@ class Quarantine:
         parents = ["-p", parent] if parent else []
         made = await self.git("commit-tree", tree, *parents, stdin=message.encode(), environment=who)
         return made.decode().strip()
+
+    async def with_entries(self, treeish: str, entries: Mapping[bytes, Entry | None]) -> str:
+        """The tree that has these entries in place of its own; None is for none."""
+        with TemporaryDirectory(dir=self.folder.parent) as folder:
+            index = [f"GIT_INDEX_FILE={folder}/index"]
+            await self.git("read-tree", treeish, environment=index)
+            lines = b"".join(
+                b"%s %s\t%s\0" % (entry.mode.encode(), entry.oid.encode(), path)
+                for path, wanted in entries.items()
+                for entry in [wanted or Entry("0", "0" * len(treeish))]
+            )
+            await self.git("update-index", "-z", "--index-info", stdin=lines, environment=index)
+            return (await self.git("write-tree", environment=index)).decode().strip()
 
     async def packs(self, wanted: str) -> AsyncIterator[tuple[str, bytes]]:
         """Objects with all they lead to, as files for `objects/pack` of another repository: about 32 MiB each."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
 from dockwright.errors import ConfigError
 from dockwright.workspace.hardened import command, run
-from dockwright.workspace.names import refusal, text
+from dockwright.workspace.included import take_included
+from dockwright.workspace.names import quoted, refusal, text
 from dockwright.workspace.objects import with_line_feeds
 from dockwright.workspace.quarantine import MAIL, NAME, Quarantine
 from dockwright.workspace.scan import Found, Scan, read, scan_files, scan_repository
@@ -28,8 +30,9 @@ _HISTORY_DEADLINE = 900.0
 CARRIED_IN = "Uncommitted work carried in"
 
 
-async def snapshot(repo: Path, state: Path) -> Workspace:
+async def snapshot(repo: Path, state: Path, *, include: Sequence[str] = ()) -> Workspace:
     """Take the folder `repo` into `state`, a private folder of the run, and return the workspace to start from.
+    Ignored files come along where a pattern of `include` matches them.
 
     Raises ConfigError where `repo` is missing, is no folder, leads outside of itself or is too large to carry in.
     """
@@ -45,6 +48,8 @@ async def snapshot(repo: Path, state: Path) -> Workspace:
         case Folder():
             scan = await _scan_folder(source, quarantine)
             head, branch = None, "main"
+    if include:
+        scan.left_out = await take_included(source, include, quarantine, scan.left_out)
     carried: tuple[str, ...] = ()
     base = head
     if base is None or scan.changes:
@@ -106,7 +111,7 @@ def _write_stream(stream: IO[bytes], root: Path, scan: Scan, head: str | None) -
     if head:
         stream.write(f"from {head}\n".encode())
     carried = [found.path for found in scan.changes if found.mode is None]
-    stream.writelines(b"D %s\n" % _quoted(path) for path in carried)
+    stream.writelines(b"D %s\n" % quoted(path) for path in carried)
     with Tree(root) as tree:
         for found in scan.changes:
             line = _line(tree, found, scan.left_out) if found.mode else None
@@ -126,14 +131,9 @@ def _line(tree: Tree, found: Found, left_out: list[str]) -> bytes | None:
     """The fast-import line for a file, its bytes with it unless git has them; None where it cannot be read now."""
     start = b"M %s " % (found.mode or "").encode()
     if found.oid:
-        return start + b"%s %s\n" % (found.oid.encode(), _quoted(found.path))
+        return start + b"%s %s\n" % (found.oid.encode(), quoted(found.path))
     data = read(tree, found.path, left_out)
     if data is None:
         return None
     data = with_line_feeds(data) if found.line_feeds else data
-    return start + b"inline %s\ndata %d\n" % (_quoted(found.path), len(data)) + data + b"\n"
-
-
-def _quoted(path: bytes) -> bytes:
-    escaped = path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
-    return b'"' + escaped + b'"'
+    return start + b"inline %s\ndata %d\n" % (quoted(found.path), len(data)) + data + b"\n"

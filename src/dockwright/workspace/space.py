@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -118,9 +119,10 @@ class Workspace:
         await asyncio.to_thread(self.save)
         return self.last
 
-    async def patch(self, commit: str) -> bytes:
-        """All changes from `base` to a commit, as a patch that `git apply` takes."""
-        return await self.quarantine.diff("diff", "--binary", "--full-index", self.base, commit)
+    async def patch(self, commit: str, without: Iterable[str] = ()) -> bytes:
+        """All changes from `base` to a commit, but those of some paths, as a patch that `git apply` takes."""
+        but = [f":(exclude,literal){path}" for path in without]
+        return await self.quarantine.diff("diff", "--binary", "--full-index", self.base, commit, "--", ".", *but)
 
     async def diff_text(self, old: str, new: str) -> str:
         """The changes between two commits, to be shown."""
@@ -142,10 +144,12 @@ class Workspace:
         return await self.quarantine.commit(tree, self.base, message, f"@{int(time.time())} +0000")
 
     async def deliver(
-        self, run: str, commit: str, message: str, *, model: str = "", branch: bool = True
-    ) -> Delivered | None:
+        self, run: str, commit: str, message: str, *, model: str = "", branch: bool = True,
+        not_in_patch: Mapping[str, str] | None = None,
+    ) -> Delivered | None:  # fmt: skip
         """Hand a commit's files over as one commit on `base`: a patch file and, where asked and possible, a branch of
         the user's repository. None where nothing changed. The user's refs, index, files and config stay as they are.
+        `not_in_patch` are paths that stay out of the patch file, and why.
         """
         if not await self.quarantine.changes(self.base, commit):
             return None
@@ -153,9 +157,10 @@ class Workspace:
         ref = f"refs/heads/dockwright/{run}"
         await self.quarantine.git("update-ref", ref, final)
         patch = self.state / "changes.patch"
-        await asyncio.to_thread(write_durably, patch, await self.patch(final))
+        await asyncio.to_thread(write_durably, patch, await self.patch(final, not_in_patch or ()))
         why = await fetch_into(self.repo, self.quarantine, ref, final) if branch else ""
         stat = await self.stat(final)
+        kept_out = [f"the patch is without {path}: {reason}" for path, reason in (not_in_patch or {}).items()]
         return Delivered(
             branch=f"dockwright/{run}" if branch and not why else None,
             commit=final,
@@ -164,7 +169,7 @@ class Workspace:
             insertions=stat.insertions,
             deletions=stat.deletions,
             left_out=self.last.left_out,
-            notes=tuple(filter(None, [why, *await self._links_outside(final)])),
+            notes=tuple(filter(None, [why, *kept_out, *await self._links_outside(final)])),
         )
 
     async def _take_anew(self, sandbox: Sandbox, message: str) -> Checkpoint:
