@@ -7,6 +7,7 @@ Everything a user sees (terminal, report, cost, history for the next request) is
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal
 
@@ -275,8 +276,20 @@ def to_line(event: Event) -> bytes:
     try:
         text = event.model_dump_json(ensure_ascii=True)
     except PydanticSerializationError:  # a lone surrogate, which pydantic neither writes nor reads
-        text = json.dumps(event.model_dump(mode="json"))
+        text = json.dumps(_finite(event.model_dump(mode="json")), allow_nan=False)
     return text.encode("ascii") + b"\n"
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    """Null for the numbers that JSON does not have, as pydantic writes them."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case list():
+            return [_finite(item) for item in value]
+    return value
 
 
 def from_line(line: bytes) -> Event:
