@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dockwright.cli.home import console, data_folder, load_config, root_file_system, state_folder
+from dockwright.cli.home import console, data_folder, load_config, root_file_system, runs_folder, state_folder
 
 app = typer.Typer()
 
@@ -26,7 +26,7 @@ def gc(dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what wo
     """Remove the sandboxes of runs whose process was killed. Those of running ones are never touched."""
     from dockwright.gc import leftovers
 
-    for found in leftovers():
+    for found in leftovers(runs_folder()):
         typer.echo(f"{'would remove' if dry_run else 'removing'} {found.what}")
         if not dry_run:
             found.remove()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from dockwright.errors import ConfigError, SandboxError
+from dockwright.sandbox.address import engine_environment
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -26,7 +27,7 @@ def connect(seconds: int = API_SECONDS) -> DockerClient:
     from docker.errors import DockerException
 
     try:
-        client = docker.from_env(timeout=seconds)
+        client = docker.from_env(timeout=seconds, environment=engine_environment())
         client.ping()
     except (DockerException, OSError) as error:
         raise SandboxError(

@@ -8,21 +8,34 @@ from pathlib import Path
 
 
 def owner() -> str:
-    """This process: host, process id and when it started, because ids are used again."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+    """This process: host, its start and PID namespace, process id and when it started, because ids are used again."""
+    return f"{socket.gethostname()}:{_boot()}:{_namespace()}:{os.getpid()}:{_started(os.getpid())}"
 
 
 def is_gone(said: str) -> bool:
-    """Whether the process that said so is over. Of another host nothing is known: not gone."""
-    host, _, process = said.rpartition(":")[0].rpartition(":")
-    if host != socket.gethostname() or not process.isdigit():
+    """Whether the process that said so is over. Of another host, or of a PID namespace that cannot be seen from here,
+    nothing is known: not gone. Of this host before it was started anew nothing is left."""
+    words = said.rsplit(":", 4)
+    if len(words) != 5 or words[0] != socket.gethostname() or not words[3].isdigit():
         return False
-    return _started(int(process)) != said.rpartition(":")[2]
+    _, boot, namespace, process, started = words
+    if boot != _boot():
+        return True
+    return namespace == _namespace() and _started(int(process)) != started
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _namespace() -> str:
+    return os.readlink("/proc/self/ns/pid").strip("pid:[]")
 
 
 def _started(process: int) -> str:
-    """In clock ticks since the machine did; "gone" where there is no such process."""
+    """In clock ticks since the machine did; "gone" where there is no such process, or only its zombie."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        facts = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return "gone"
+    return "gone" if facts[0] in ("Z", "X") else facts[19]
