@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -105,3 +108,61 @@ async def test_a_patch_without_end_is_an_error(workspace: Workspace) -> None:
     commit = await agent_commit(workspace, {"zeros": bytes(4 << 20)})
     with pytest.raises(GitError, match="diff failed"):
         await workspace.quarantine.diff("diff", "--text", workspace.base, commit, limit=1 << 20)
+
+
+async def test_without_care_a_forbidden_name_is_taken_in_and_checked_out(forge: Path, tmp_path: Path) -> None:
+    tree = mktree(forge, f"100644 blob {git(forge, 'rev-parse', 'HEAD:f')}\t..")
+    careless_store = new_repository(tmp_path / "store")
+    subprocess.run(["git", "index-pack", "--stdin"], cwd=careless_store, input=pack(forge, tree), check=True)
+    assert git(careless_store, "ls-tree", "--name-only", tree) == ".."
+
+
+async def test_a_delta_chain_that_unfolds_to_gigabytes_is_refused(
+    workspace: Workspace, forge: Path, tmp_path: Path
+) -> None:
+    data = bomb()
+    assert len(data) < 1 << 20
+    with pytest.raises(GitError, match="index-pack failed"):
+        await take(workspace, data, tmp_path)
+
+
+def test_a_small_one_unfolds_in_a_careless_repository(tmp_path: Path) -> None:
+    store = new_repository(tmp_path / "store")
+    said = subprocess.run(["git", "index-pack", "--stdin"], cwd=store, input=bomb(10), capture_output=True, check=True)
+    listing = git(store, "verify-pack", "-v", f".git/objects/pack/pack-{said.stdout.split()[1].decode()}.idx")
+    assert str(10 * 0xFFFFFF) in git(store, "cat-file", "--batch-all-objects", "--batch-check=%(objectsize)"), listing
+
+
+def bomb(times: int = 300) -> bytes:
+    """A blob of 16 MiB of zeros, and on it a delta that says it so many times over: a pack of some kilobytes."""
+    base = bytes(16 << 20)
+    copies = b"\xf0\xff\xff\xff" * times
+    result = 0xFFFFFF * times
+    delta = varint(len(base)) + varint(result) + copies
+    first = header(3, len(base)) + zlib.compress(base, 9)
+    at = 12
+    second_at = at + len(first)
+    second = header(6, len(delta)) + offset(second_at - at) + zlib.compress(delta, 9)
+    body = b"PACK" + struct.pack(">II", 2, 2) + first + second
+    return body + hashlib.sha1(body).digest()  # noqa: S324 - git's own checksum
+
+
+def varint(number: int) -> bytes:
+    parts = bytearray()
+    while number >= 0x80:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*parts, number])
+
+
+def header(kind: int, size: int) -> bytes:
+    first, size = (kind << 4) | (size & 15), size >> 4
+    return bytes([first | 0x80]) + varint(size) if size else bytes([first])
+
+
+def offset(number: int) -> bytes:
+    parts = [number & 0x7F]
+    while number := (number >> 7):
+        number -= 1
+        parts.insert(0, number & 0x7F | 0x80)
+    return bytes(parts)

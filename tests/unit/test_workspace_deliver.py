@@ -111,7 +111,7 @@ async def test_where_the_branch_cannot_be_there_is_the_patch_and_the_reason(repo
     assert delivered is not None
     assert (delivered.branch, Path(delivered.patch).exists()) == (None, True)
     assert len(delivered.notes) == 1
-    assert delivered.notes[0].startswith("the repository did not take the branch: git fetch failed")
+    assert delivered.notes[0].startswith("a branch called dockwright leaves no room for others below it; rename it")
 
 
 async def test_a_branch_that_is_there_is_never_moved(repo: Path, state: Path) -> None:

@@ -27,6 +27,8 @@ async def fetch_into(repo: Path, quarantine: Quarantine, ref: str, commit: str) 
             return f"{repo} is no git repository, so there is no branch"
         if event := await _hook_event(target):
             return f"the configuration of {repo} runs a program on each {event}, so no branch was written"
+        if why := await _in_the_way(target, quarantine, ref):
+            return why
         arguments = [
             "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
             "--no-recurse-submodules", "--upload-pack=git-upload-pack", f"file://{quarantine.folder}", f"{ref}:{ref}",
@@ -37,6 +39,23 @@ async def fetch_into(repo: Path, quarantine: Quarantine, ref: str, commit: str) 
     except (GitError, ConfigError, OSError) as error:
         return f"the repository did not take the branch: {error}"
     return "" if there == commit else f"the branch arrived as {there}, not as {commit}: do not use it"
+
+
+async def _in_the_way(target: Repository, quarantine: Quarantine, ref: str) -> str:
+    """A branch of the user's that has this name, or one of which it would have to be a part."""
+    above = ref.rpartition("/")[0]
+    if await target.git("rev-parse", "--revs-only", above):
+        name = above.removeprefix("refs/heads/")
+        return f"a branch called {name} leaves no room for others below it; rename it (git branch -m {name} NEW)"
+    there = (await target.git("rev-parse", "--revs-only", ref)).decode().strip()
+    if not there:
+        return ""
+    try:  # ours from before, which this one goes on from, is not in the base
+        await quarantine.git("merge-base", "--is-ancestor", there, ref)
+        news = await quarantine.git("rev-list", "--max-count=1", there, "^refs/dockwright/base")
+    except GitError:
+        news = b""
+    return "" if news else f"there is another branch called {ref.removeprefix('refs/heads/')}, which stays as it is"
 
 
 async def _hook_event(target: Repository) -> str:

@@ -11,8 +11,8 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -82,10 +82,11 @@ class Scan:
 async def scan_repository(repository: Repository) -> Scan:
     """Everything uncommitted in a repository with a work tree. Raises ConfigError where it cannot be read."""
     scan = Scan(await tree_of(repository, repository.head) if repository.head else {})
-    index = await _index(repository)
-    others = (await repository.git("ls-files", "-o", "--exclude-standard", "-z")).split(b"\0")[:-1]
-    ignored = ("ls-files", "-o", "-i", "--exclude-standard", "--directory", "-z", "--", ":(glob)**/.env*")
-    settings = (await repository.git(*ignored)).split(b"\0")[:-1]
+    with _shared_index_kept(repository):
+        index = await _index(repository)
+        others = (await repository.git("ls-files", "-o", "--exclude-standard", "-z")).split(b"\0")[:-1]
+        ignored = ("ls-files", "-o", "-i", "--exclude-standard", "--directory", "-z", "--", ":(glob)**/.env*")
+        settings = (await repository.git(*ignored)).split(b"\0")[:-1]
     scan.left_out += [f"{text(path)}: ignored by git, so what needs it will miss it" for path in settings]
     with Tree(repository.path) as tree:
         dirty = await asyncio.to_thread(_compare, scan, tree, index, repository)
@@ -113,6 +114,16 @@ def mode_of(facts: os.stat_result) -> str | None:
     if stat.S_ISREG(facts.st_mode):
         return PROGRAM if facts.st_mode & stat.S_IXUSR else FILE
     return None
+
+
+@contextmanager
+def _shared_index_kept(repository: Repository) -> Iterator[None]:
+    """Git marks the shared part of a split index as just used whenever it reads it; the user's time is put back."""
+    before = {path: path.stat() for path in repository.git_dir.glob("sharedindex.*")}
+    yield
+    for path, facts in before.items():
+        with suppress(OSError):
+            os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns), follow_symlinks=False)
 
 
 async def _index(repository: Repository) -> list[Tracked]:
