@@ -22,6 +22,8 @@ UNPARSED = "__unparsed_input"  # the only key of an input that was no JSON objec
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _RAW_SHOWN = 2000
+_DEEPEST = 64
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class Incoming:
@@ -148,10 +150,19 @@ def _input(given: object, raw: str) -> JsonObject:
     if not raw.strip():
         return given if isinstance(given, dict) else {}
     try:
-        value = json.loads(raw, parse_constant=_no_constant)
+        value = json.loads(raw, parse_constant=_no_constant) if _depth(raw) <= _DEEPEST else None
     except (ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {UNPARSED: raw[:_RAW_SHOWN]}
+
+
+def _depth(raw: str) -> int:
+    """How deep JSON is nested; no tool takes more than a few levels, and what handles it later may be recursive."""
+    deepest = depth = 0
+    for bracket in re.findall(r"[\[\]{}]", _STRING.sub("", raw)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _no_constant(name: str) -> None:

@@ -22,6 +22,7 @@ from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from dockwright.bounded import HEADERS, bound
 from dockwright.config import ANTHROPIC_URL, ModelSettings
 from dockwright.errors import ConfigError, ModelError, ToolError
 from dockwright.events import JsonObject, Usage
@@ -222,7 +223,7 @@ class Model:
                 try:
                     async for event in stream:
                         yield event.to_dict(warnings=False)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise _AttemptError(f"the stream was not readable: {error}") from error
         except anthropic.APIStatusError as error:
             raise self._judged(error) from error
@@ -311,7 +312,13 @@ def _connect(settings: ModelSettings) -> Client:
         "default_headers": dict(settings.headers),
         "open_telemetry": {"propagation": False, "traces": False},
         "http_client": httpx2.AsyncClient(
-            proxy=settings.proxy, trust_env=False, verify=trust, timeout=timeout, follow_redirects=False
+            proxy=settings.proxy,
+            trust_env=False,
+            verify=trust,
+            timeout=timeout,
+            follow_redirects=False,
+            headers=HEADERS,
+            event_hooks={"response": [bound]},
         ),
     }
     key = settings.api_key.get_secret_value() if settings.api_key else None
