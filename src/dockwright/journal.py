@@ -33,8 +33,8 @@ class Journal:
         self.sinks = sinks
         self.redaction = redaction or Redaction()
         self._redacted = LiveRedaction(self.redaction)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         _cut_torn_tail(path)
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         _sync_folder(path.parent)
 
     async def append(self, event: Event) -> None:

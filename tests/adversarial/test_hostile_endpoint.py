@@ -20,7 +20,7 @@ from dockwright.model import Model
 
 KEY = "sk-ant-not-a-real-key-0123456789"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-MESSAGE: dict[str, object] = {"id": "m", "type": "message", "role": "assistant", "content": [], "model": "x", "stop_reason": None}
+MESSAGE: dict[str, object] = {"id": "m", "type": "message", "role": "assistant", "content": [], "model": "x"}
 START = {"type": "message_start", "message": {**MESSAGE, "usage": {"input_tokens": 1, "output_tokens": 1}}}
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 

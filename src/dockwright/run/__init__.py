@@ -31,6 +31,8 @@ from dockwright.result import RunResult, exit_code_of
 from dockwright.run.bench import Host, open_bench, policy_of
 from dockwright.run.work import Task, Work, deliver, keep, open_work, project_notes_of
 from dockwright.tools import TOOLS
+from dockwright.workspace import LOST
+from dockwright.workspace.durable import write_durably
 
 REMINDER = (
     "You ended without a report. If the work is finished and tested, call SubmitReport now; otherwise finish it first. "
@@ -99,8 +101,8 @@ def status_of(error: DockwrightError) -> Status:
 
 
 def write_report(folder: Path, result: RunResult) -> None:
-    (folder / "report.md").write_text(render_markdown(result), encoding="utf-8")
-    (folder / "report.json").write_text(render_json(result), encoding="utf-8")
+    write_durably(folder / "report.md", render_markdown(result).encode())
+    write_durably(folder / "report.json", render_json(result).encode())
 
 
 async def _carry_out(
@@ -119,6 +121,8 @@ async def _carry_out(
     done = work.workspace.last
     if status != "done":
         return status, reason
+    if lost := next((line for line in done.left_out if line.startswith(LOST)), None):
+        return "unverified", f"not all of the work could be kept: {lost}"
     if not changed:
         return "unverified", "the agent changed nothing in the workspace"
     if task.checks:

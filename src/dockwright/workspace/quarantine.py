@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
 from typing import IO
 
+from dockwright.errors import ConfigError
 from dockwright.workspace.hardened import GitError, command, run
 from dockwright.workspace.objects import Change, Entry
 
@@ -26,6 +27,8 @@ class Quarantine:
 
     @classmethod
     async def create(cls, folder: Path, object_format: str) -> Quarantine:
+        if await asyncio.to_thread(os.path.lexists, folder):
+            raise ConfigError(f"{folder} is there already. A run starts in a folder of its own; choose another.")
         init = ["init", "--quiet", "--bare", "--template=", f"--object-format={object_format}"]
         await run(command(folder, init))
         return cls(folder)

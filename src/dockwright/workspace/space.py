@@ -25,6 +25,7 @@ from dockwright.workspace.names import leads_outside, refusal, text
 from dockwright.workspace.objects import LINK, SUBMODULE, Change, link_targets
 from dockwright.workspace.quarantine import Quarantine
 
+LOST = "everything since the checkpoint before"
 _NO_DATE = "@0 +0000"  # equal work makes equal checkpoints
 
 
@@ -177,7 +178,7 @@ class Workspace:
             await inside.rebuild(sandbox, self.quarantine, self.last.tree, self.object_format)
             return await self._take(sandbox, message)
         except (InsideError, GitError, OSError) as error:
-            return replace(self.last, left_out=(*self.refused, f"everything since the checkpoint before: {error}"))
+            return replace(self.last, left_out=(*self.refused, f"{LOST}: {error}"))
 
     async def _take(self, sandbox: Sandbox, message: str, *, again: bool = False) -> Checkpoint:
         kept = await inside.keep(sandbox, self.last.tree)
