@@ -76,3 +76,8 @@ def test_files_that_the_security_page_names_exist() -> None:
     named = re.findall(r"`((?:tests|sandbox|ui|workspace)/[\w./]*|\w+\.py)`", text)
     places = (ROOT, ROOT / "src" / "dockwright")
     assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
+def test_the_security_page_names_each_file_of_attacks_and_no_other() -> None:
+    named = set(re.findall(r"`tests/adversarial/(test_\w+\.py)`", (ROOT / "SECURITY.md").read_text("utf-8")))
+    assert named == {path.name for path in (ROOT / "tests/adversarial").glob("test_*.py")}
