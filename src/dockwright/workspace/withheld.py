@@ -3,6 +3,7 @@ mailed. Redacting them would hand over something else than was proven."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -59,5 +60,5 @@ async def _secrets_in(
     oids = {entry.oid for entry in entries if entry and entry.mode != SUBMODULE}
     sized = await sizes(quarantine, oids)
     return {oid: set[str]() for oid in oids} | {
-        oid: redaction.names_in(data) async for oid, data in blobs(quarantine, sized)
+        oid: await asyncio.to_thread(redaction.names_in, data) async for oid, data in blobs(quarantine, sized)
     }
