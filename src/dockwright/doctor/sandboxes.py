@@ -10,14 +10,12 @@ from pathlib import Path
 
 from dockwright.doctor.lines import Line, disk
 from dockwright.sandbox import Place, Sandbox, open_sandbox
+from dockwright.sandbox.boundary import probe_boundary
 from dockwright.sandbox.bubblewrap import Bubblewrap
 from dockwright.sandbox.docker import WORKBENCH, Docker
 
 SECONDS = 8
 _ROOM = "import os; s = os.statvfs('/workspace'); print(s.f_bavail * s.f_frsize)"
-_LOOK = """
-id -u; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status; grep -c : /proc/net/dev; touch /etc/x || echo no
-"""
 
 
 async def examine_docker() -> AsyncIterator[Line]:
@@ -67,8 +65,5 @@ def _cure(what: str) -> str:
 
 
 async def _leak(sandbox: Sandbox) -> str:
-    done = await sandbox.exec(["sh", "-c", _LOOK])
-    said = done.stdout.decode(errors="replace").split()
-    wanted = ["1000", "CapEff:", "0" * 16, "NoNewPrivs:", "1", "Seccomp:", "1", "no"]
-    got = [word for index, word in enumerate(said) if index != 6]
-    return "" if got == wanted else " ".join(said)
+    found = await probe_boundary(sandbox)
+    return "; ".join(f"{name}: {found.outcomes[name]}" for name in found.leaks)
