@@ -59,6 +59,7 @@ def folder(temp: Path, name: str, said: str | None, *, age: float = 0) -> Path:
         ("nonsense", False),
         (f"{HOST}:::x:", False),
     ],
+    ids=lambda value: None if isinstance(value, bool) else "owner",
 )
 def test_only_of_this_host_it_is_known_who_is_gone(said: str, gone: bool) -> None:
     assert is_gone(said) is gone
