@@ -12,10 +12,10 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from dockwright.errors import ConfigError, SandboxError
-from dockwright.sandbox import HOME, RUNTIME, WORKSPACE
+from dockwright.errors import ConfigError, SandboxError, SandboxLost
+from dockwright.sandbox import DISK, HOME, INODES, RUNTIME, WORKSPACE
 from dockwright.sandbox.channel import Channel
-from dockwright.sandbox.engine import LABEL, OWNER, connect, find_image, in_thread, persist
+from dockwright.sandbox.engine import LABEL, OWNER, QUICK_SECONDS, connect, find_image, in_thread, persist
 from dockwright.sandbox.owner import owner
 from dockwright.sandbox.runner import BOOT, source
 
@@ -28,11 +28,18 @@ WORKBENCH_HAS = (
     "Debian 12 with Python 3.11 (pytest, FastAPI 0.92, Flask, SQLAlchemy 1.4, Alembic, httpx, psycopg2, redis), "
     "Node 18 with npm, gcc, git, ripgrep, curl, jq, sqlite3, psql and redis-cli"
 )
+LAUNCH_SECONDS = 90  # once for each runtime image the engine has to copy it
+_TMPFS_INODES = 200_000  # each takes about a kilobyte of memory
 # What an image could set to change what the loader puts into our programs; a variable can be emptied, not unset.
 _HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
-# PID 1 of the container: reaps what nobody else does, ends when told to.
+# PID 1 of the container: has no rights, reaps what nobody else does, ends when told to.
 _INIT = """
-import os, signal
+import ctypes, os, signal
+libc = ctypes.CDLL(None)
+for capability in range(64):
+    libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
 while signal.sigwait({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}) == signal.SIGCHLD:
     try:
@@ -58,9 +65,12 @@ class Docker:
         memory: int = 4 << 30,
         cpus: float = 2.0,
         pids: int = 512,
+        disk: int = DISK,
+        inodes: int = INODES,
         oci_runtime: str | None = None,
     ) -> None:
         self.image, self.id = image, run
+        self.disk, self.inodes = disk, inodes
         self._runtime_image = runtime_image
         self._memory, self._cpus, self._pids, self._oci_runtime = memory, cpus, pids, oci_runtime
         self.env: dict[str, str] = {}
@@ -70,29 +80,50 @@ class Docker:
 
     async def start_runner(self) -> Channel:
         if self._container is None:
-            self._container = await in_thread(self._launch)
-        sock = await in_thread(self._attach)
+            await in_thread(self._launch, LAUNCH_SECONDS)
+        sock = await in_thread(self._attach, QUICK_SECONDS * 2)
         loop = asyncio.get_running_loop()
         channel = Channel()
         await loop.create_connection(lambda: _Demultiplexer(channel), sock=sock)
         channel.send(source())
         return channel
 
-    async def why_lost(self) -> str:
+    async def is_alive(self) -> bool:
         try:
-            return await in_thread(self._state)
+            state = await in_thread(self._state, QUICK_SECONDS)
+        except SandboxError:
+            return False
+        return bool(state["Running"] and not state["Paused"])
+
+    async def why_lost(self) -> str:
+        if self._container is None:
+            return "The container was never made."
+        try:
+            state = await in_thread(self._state, QUICK_SECONDS)
         except SandboxError as error:
             return str(error)
+        if state["Paused"]:
+            return "The container is paused (docker unpause lets it go on)."
+        if state["Running"]:
+            return "The container still runs: the runner in it died."
+        cause = "was killed for memory" if state["OOMKilled"] else f"ended with exit code {state['ExitCode']}"
+        return f"The container {cause}."
 
     async def close(self) -> None:
         if self._client is None:
             return
         client, self._client = self._client, None
-        await in_thread(lambda: self._remove(client))
+        try:
+            await in_thread(lambda: self._remove(client))
+        except SandboxError as error:
+            raise SandboxLost(
+                f"The container dockwright-{self.id} could not be removed: {error} What is left of it goes away with: "
+                "dockwright gc"
+            ) from error
 
     # in threads
 
-    def _launch(self) -> Container:
+    def _launch(self) -> None:
         from docker.types import LogConfig, Mount, Ulimit
 
         client = self._client = connect()
@@ -124,9 +155,12 @@ class Docker:
                 Mount(RUNTIME, runtime, type="volume", read_only=True),
                 Mount(WORKSPACE, self._volume, type="volume"),
             ],
-            tmpfs={"/tmp": "mode=1777,size=1g,nosuid,nodev,exec", HOME: "mode=0700,size=1g,nosuid,nodev,exec"},  # noqa: S108
+            tmpfs={
+                "/tmp": f"mode=1777,size=1g,nr_inodes={_TMPFS_INODES},nosuid,nodev,exec",  # noqa: S108
+                HOME: f"mode=0700,size=1g,nr_inodes={_TMPFS_INODES},nosuid,nodev,exec",
+            },
             cap_drop=["ALL"],
-            cap_add=["CHOWN", "SETUID", "SETGID", "KILL"],
+            cap_add=["CHOWN", "SETUID", "SETGID", "KILL", "SETPCAP"],  # CHOWN and SETPCAP until the runner has begun
             security_opt=["no-new-privileges"],
             pids_limit=self._pids,
             mem_limit=self._memory,
@@ -140,7 +174,7 @@ class Docker:
         )
         self._container = container
         container.start()
-        return container
+        client.api.timeout = QUICK_SECONDS
 
     def _runtime_volume(self, client: DockerClient) -> str:
         """The volume with the runtime, filled by the engine from the image when a container first uses it."""
@@ -181,15 +215,10 @@ class Docker:
         taken.setblocking(False)
         return taken
 
-    def _state(self) -> str:
-        if self._container is None:
-            return "The container was never made."
+    def _state(self) -> Any:
+        assert self._container is not None  # noqa: S101 - for the type checker
         self._container.reload()
-        state = self._container.attrs["State"]
-        if state["Running"]:
-            return "The container still runs: the runner in it died."
-        cause = "was killed for memory" if state["OOMKilled"] else f"ended with exit code {state['ExitCode']}"
-        return f"The container {cause}."
+        return self._container.attrs["State"]
 
     def _remove(self, client: DockerClient) -> None:
         """Both, also where somebody else is just removing the container: then its volume is busy for a moment."""
