@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 from dockwright.errors import ConfigError, SandboxError, SandboxLost
 from dockwright.sandbox import DISK, HOME, INODES, RUNTIME, WORKSPACE
 from dockwright.sandbox.channel import Channel
-from dockwright.sandbox.engine import LABEL, OWNER, QUICK_SECONDS, connect, find_image, in_thread, persist
+from dockwright.sandbox.engine import (
+    API_SECONDS,
+    HELLO_SECONDS,
+    LABEL,
+    OWNER,
+    QUICK_SECONDS,
+    connect,
+    find_image,
+    in_thread,
+    persist,
+)
 from dockwright.sandbox.owner import owner
 from dockwright.sandbox.runner import BOOT, source
 
@@ -90,7 +100,7 @@ class Docker:
 
     async def is_alive(self) -> bool:
         try:
-            state = await in_thread(self._state, QUICK_SECONDS)
+            state = await in_thread(self._state, HELLO_SECONDS)
         except SandboxError:
             return False
         return bool(state["Running"] and not state["Paused"])
@@ -99,7 +109,7 @@ class Docker:
         if self._container is None:
             return "The container was never made."
         try:
-            state = await in_thread(self._state, QUICK_SECONDS)
+            state = await in_thread(self._state, HELLO_SECONDS)
         except SandboxError as error:
             return str(error)
         if state["Paused"]:
@@ -223,6 +233,9 @@ class Docker:
     def _remove(self, client: DockerClient) -> None:
         """Both, also where somebody else is just removing the container: then its volume is busy for a moment."""
         try:
+            client.api.timeout = HELLO_SECONDS
+            client.ping()
+            client.api.timeout = API_SECONDS
             if (container := self._container) is not None:
                 persist(lambda: container.remove(force=True, v=True))
             persist(lambda: client.volumes.get(self._volume).remove(force=True))
