@@ -86,6 +86,7 @@ class Docker:
         self.env: dict[str, str] = {}
         self._client: DockerClient | None = None
         self._container: Container | None = None
+        self._has_volume = False
         self._volume = f"dockwright-{run}-{secrets.token_hex(4)}"  # nobody else's, so that it can be removed
 
     async def start_runner(self) -> Channel:
@@ -136,7 +137,7 @@ class Docker:
     def _launch(self) -> None:
         from docker.types import LogConfig, Mount, Ulimit
 
-        client = self._client = connect()
+        client = self._client = connect(QUICK_SECONDS)
         labels = {LABEL: self.id, OWNER: owner()}
         runtime = self._runtime_volume(client)
         if self._oci_runtime and self._oci_runtime not in client.info()["Runtimes"]:
@@ -148,7 +149,9 @@ class Docker:
         self.env = dict(
             line.split("=", 1) for line in said if "=" in line and not line.startswith(("LD_PRELOAD=", "LD_AUDIT="))
         )
+        client.api.timeout = API_SECONDS
         client.volumes.create(self._volume, labels=labels)
+        self._has_volume = True
         container = client.containers.create(
             image,
             entrypoint=[f"{RUNTIME}/bin/python3", "-I", "-S", "-c", _INIT],
@@ -198,6 +201,7 @@ class Docker:
                 return name
         except NotFound:
             pass
+        client.api.timeout = API_SECONDS  # it copies the whole runtime
         client.volumes.create(name, labels={"dockwright.runtime": "filled"})
         filler = client.containers.create(
             image, [f"{RUNTIME}/bin/python3"], mounts=[Mount(RUNTIME, name, type="volume")]
@@ -238,7 +242,8 @@ class Docker:
             client.api.timeout = API_SECONDS
             if (container := self._container) is not None:
                 persist(lambda: container.remove(force=True, v=True))
-            persist(lambda: client.volumes.get(self._volume).remove(force=True))
+            if self._has_volume:
+                persist(lambda: client.volumes.get(self._volume).remove(force=True))
         finally:
             client.close()
 

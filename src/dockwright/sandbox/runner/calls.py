@@ -210,7 +210,7 @@ class Runner:
             "size": sum(c.size for c in captures), "hidden": sum(c.size - len(c.shown()) for c in captures),
             "output_file": command.out.path if command.out.spilled else None, "stored": command.out.stored,
             "job": command.id if command.id in self.jobs else None, "oom": oom_kills() > ooms,
-            "full": self.watch.budget.text(over) if over else None,
+            "full": self.watch.budget.text(over) if over else command.full,
         }  # fmt: skip
 
     async def command(self, args: dict[str, Any], *, at_once: bool = False) -> Command:
@@ -246,7 +246,8 @@ class Runner:
     async def stop_if_over(self, command: Command) -> None:
         used = await self.watch.over()
         if used and used.exceeds(command.allowance) and not command.gone.done():
-            command.out.add(f"\n[Stopped. {self.watch.budget.text(used)}]\n".encode())
+            command.full = self.watch.budget.text(used)
+            command.out.add(f"\n[Stopped. {command.full}]\n".encode())
             await command.stop("disk")
 
     async def feed(self, call: Call, command: Command) -> None:

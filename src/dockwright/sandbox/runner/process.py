@@ -114,6 +114,7 @@ class Command:
     def __init__(self, world: World) -> None:
         self.world, self.killed, self.polled, self.leftovers = world, False, 0, False
         self.id, self.cwd, self.ended, self.allowance = "", "", "exit", Usage()
+        self.full: str | None = None
         self.out = self.err = Capture(0, "")
         self.live: Callable[[bytes], None] | None = None
         self.exited: asyncio.Future[int] = world.loop.create_future()
