@@ -32,6 +32,7 @@ from dockwright.sandbox.runner import BOOT, source
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
+    from docker.models.images import Image
 
 WORKBENCH, RUNTIME_IMAGE = "dockwright/workbench:latest", "dockwright/runtime:latest"
 WORKBENCH_HAS = (
@@ -135,7 +136,7 @@ class Docker:
     # in threads
 
     def _launch(self) -> None:
-        from docker.types import LogConfig, Mount, Ulimit
+        from docker.errors import APIError
 
         client = self._client = connect(QUICK_SECONDS)
         labels = {LABEL: self.id, OWNER: owner()}
@@ -152,7 +153,22 @@ class Docker:
         client.api.timeout = API_SECONDS
         client.volumes.create(self._volume, labels=labels)
         self._has_volume = True
-        container = client.containers.create(
+        try:
+            self._container = self._create(client, image, runtime, labels, f",nr_inodes={_TMPFS_INODES}")
+        except APIError as error:
+            if "nr_inodes" not in str(error.explanation):
+                raise
+            # Podman has no limit for the inodes of a tmpfs; the runner counts them.
+            self._container = self._create(client, image, runtime, labels, "")
+        self._container.start()
+        client.api.timeout = QUICK_SECONDS
+
+    def _create(
+        self, client: DockerClient, image: Image, runtime: str, labels: dict[str, str], inodes: str
+    ) -> Container:
+        from docker.types import LogConfig, Mount, Ulimit
+
+        return client.containers.create(
             image,
             entrypoint=[f"{RUNTIME}/bin/python3", "-I", "-S", "-c", _INIT],
             command=[],
@@ -169,8 +185,8 @@ class Docker:
                 Mount(WORKSPACE, self._volume, type="volume"),
             ],
             tmpfs={
-                "/tmp": f"mode=1777,size=1g,nr_inodes={_TMPFS_INODES},nosuid,nodev,exec",  # noqa: S108
-                HOME: f"mode=0700,size=1g,nr_inodes={_TMPFS_INODES},nosuid,nodev,exec",
+                "/tmp": f"mode=1777,size=1g{inodes},nosuid,nodev,exec",  # noqa: S108
+                HOME: f"mode=0700,size=1g{inodes},nosuid,nodev,exec",
             },
             cap_drop=["ALL"],
             cap_add=["CHOWN", "SETUID", "SETGID", "KILL", "SETPCAP"],  # CHOWN and SETPCAP until the runner has begun
@@ -185,9 +201,6 @@ class Docker:
             log_config=LogConfig(type="none"),
             runtime=self._oci_runtime,
         )
-        self._container = container
-        container.start()
-        client.api.timeout = QUICK_SECONDS
 
     def _runtime_volume(self, client: DockerClient) -> str:
         """The volume with the runtime, filled by the engine from the image when a container first uses it."""
