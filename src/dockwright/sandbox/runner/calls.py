@@ -227,28 +227,20 @@ class Runner:
                 await asyncio.sleep(0.1)
         limit = self.watch.budget.limit
         command.allowance = over.widened(limit, limit) if over else limit
-        self.loop.call_later(WATCH_SECONDS, self.look, command)
+        command.watching = self.loop.create_task(self.keep_within(command))
         return command
 
-    def look(self, command: Command) -> None:
+    async def keep_within(self, command: Command) -> None:
         """Stop a command when the files have become too many or too large under it."""
-        if command.gone.done():
-            return
-        if self.watch.is_near() or self.watch.is_old():
-            task = self.loop.create_task(self.stop_if_over(command))
-            task.add_done_callback(lambda _: self.look_later(command))
-        else:
-            self.look_later(command)
-
-    def look_later(self, command: Command) -> None:
-        self.loop.call_later(WATCH_SECONDS, self.look, command)
-
-    async def stop_if_over(self, command: Command) -> None:
-        used = await self.watch.over()
-        if used and used.exceeds(command.allowance) and not command.gone.done():
-            command.full = self.watch.budget.text(used)
-            command.out.add(f"\n[Stopped. {command.full}]\n".encode())
-            await command.stop("disk")
+        while not command.gone.done():
+            await asyncio.wait([command.gone], timeout=WATCH_SECONDS)
+            if command.gone.done() or not (self.watch.is_near() or self.watch.is_old()):
+                continue
+            used = await self.watch.over()
+            if used and used.exceeds(command.allowance) and not command.gone.done():
+                command.full = self.watch.budget.text(used)
+                command.out.add(f"\n[Stopped. {command.full}]\n".encode())
+                await command.stop("disk")
 
     async def feed(self, call: Call, command: Command) -> None:
         while data := await call.receive():

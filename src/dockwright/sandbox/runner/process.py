@@ -115,6 +115,7 @@ class Command:
         self.world, self.killed, self.polled, self.leftovers = world, False, 0, False
         self.id, self.cwd, self.ended, self.allowance = "", "", "exit", Usage()
         self.full: str | None = None
+        self.watching: asyncio.Task[None] | None = None
         self.out = self.err = Capture(0, "")
         self.live: Callable[[bytes], None] | None = None
         self.exited: asyncio.Future[int] = world.loop.create_future()
