@@ -18,12 +18,12 @@ ROOTFS = Path(os.environ.get("DOCKWRIGHT_ROOTFS", "/var/cache/dockwright/rootfs"
 BACKENDS = [pytest.param("docker", marks=pytest.mark.docker), pytest.param("bubblewrap", marks=pytest.mark.bubblewrap)]
 
 
-def new_place(backend: str, image: str = WORKBENCH) -> Place:
-    """A place that nobody else uses; the caller opens and closes it."""
+def new_place(backend: str, image: str = WORKBENCH, **limits: int) -> Place:
+    """A place that nobody else uses; the caller opens and closes it. `limits` are memory, pids, disk and inodes."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     if backend == "docker":
-        return Docker(image, name, runtime_image=RUNTIME)
-    return Bubblewrap(ROOTFS if ROOTFS.exists() else Path("/"), name)
+        return Docker(image, name, runtime_image=RUNTIME, oci_runtime=None, **limits)
+    return Bubblewrap(ROOTFS if ROOTFS.exists() else Path("/"), name, **limits)
 
 
 @pytest.fixture(scope="session", params=BACKENDS)

@@ -137,15 +137,18 @@ class Limits(_Settings):
 
 
 class SandboxSettings(_Settings):
-    """`image` None is the workbench image. `memory` is in bytes ("4g" in the file), swap included. `network` is
-    "none", "public" (any public host), or the hosts that are allowed, as HOST or HOST:PORT. `oci_runtime` asks the
-    engine for another runtime than its default, as runsc."""
+    """`image` None is the workbench image. `memory` is in bytes ("4g" in the file), swap included. `disk` is in bytes
+    and `inodes` in files and folders: what the workspace may hold. `network` is "none", "public" (any public host), or
+    the hosts that are allowed, as HOST or HOST:PORT. `oci_runtime` asks the engine for another runtime than its
+    default, as runsc."""
 
     image: str | None = None
     backend: Literal["auto", "docker", "bubblewrap"] = "auto"
     memory: Annotated[PositiveInt, BeforeValidator(_size)] = 4 << 30
     cpus: PositiveFloat = 2.0
     pids: PositiveInt = 512
+    disk: Annotated[PositiveInt, BeforeValidator(_size)] = 10 << 30
+    inodes: PositiveInt = 1_000_000
     network: Literal["none", "public"] | tuple[str, ...] = "public"
     oci_runtime: str | None = None
 

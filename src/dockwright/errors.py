@@ -11,6 +11,7 @@ what happened and what to do next.
         └── SandboxLost      8    was there and is gone; carries what is known of the cause
 
     ToolError                     told to the model as a failed call; never ends a run
+    └── Interrupted               the sandbox goes on, but what the call had begun was ended
 """
 
 from __future__ import annotations
@@ -71,3 +72,7 @@ class SandboxLost(SandboxError):
 
 class ToolError(Exception):
     """What the model should read about a call that could not be carried out."""
+
+
+class Interrupted(ToolError):
+    """The runner in the sandbox died during the call and was followed by another one."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dockwright.errors import SandboxError
-from dockwright.sandbox.bubblewrap import OWNER_FILE, PREFIX
+from dockwright.sandbox.bubblewrap import OWNER_FILE, PREFIX, discard
 from dockwright.sandbox.engine import LABEL, OWNER, connect, persist
 from dockwright.sandbox.owner import is_gone
 
@@ -48,7 +48,7 @@ def leftovers(runs: Path) -> Iterator[Leftover]:
     yield from _of_the_engine()
     for folder in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*")):
         if _is_left(folder):
-            yield Leftover(f"folder {folder}", partial(shutil.rmtree, folder, ignore_errors=True))
+            yield Leftover(f"folder {folder}", partial(discard, folder))
     for pattern in _TEMPORARY:
         for path in sorted(runs.glob(f"*/{pattern}")):
             if _age(path) > _STALE_SECONDS:

@@ -34,7 +34,7 @@ async def test_the_container_has_what_it_needs_and_nothing_of_the_host() -> None
         "PidsLimit": 300, "Memory": 1 << 30, "MemorySwap": 1 << 30, "NanoCpus": 1_500_000_000, "Privileged": None,
         "Binds": None, "Devices": None, "PidMode": None, "UTSMode": None, "UsernsMode": None, "PortBindings": None,
     }  # fmt: skip
-    assert sorted(host["CapAdd"]) == ["CHOWN", "KILL", "SETGID", "SETUID"]
+    assert sorted(host["CapAdd"]) == ["CHOWN", "KILL", "SETGID", "SETPCAP", "SETUID"]
     assert (host["LogConfig"]["Type"], host["RestartPolicy"]["Name"] or "no") == ("none", "no")
     assert {mount["Type"] for mount in found["Mounts"]} == {"volume"}
     mine = {f"{name}={value}" for name, value in os.environ.items() if name not in ("PATH", "LANG")}

@@ -17,7 +17,7 @@ from dockwright.journal import Journal
 from dockwright.redaction import Redaction
 from dockwright.sandbox import Place, Sandbox, open_sandbox
 from dockwright.sandbox.boundary import probe_boundary
-from dockwright.sandbox.bubblewrap import WEAKNESS, Bubblewrap
+from dockwright.sandbox.bubblewrap import Bubblewrap
 from dockwright.sandbox.dial import KNOWN_SECONDS, NO_PROXIES, Names, Proxies, Route
 from dockwright.sandbox.docker import WORKBENCH, Docker
 from dockwright.sandbox.engine import connect
@@ -69,8 +69,8 @@ async def open_bench(
                 seconds=time.monotonic() - began,
             )
         )  # fmt: skip
-        if place.backend == "bubblewrap" and purpose == "work":
-            journal.show(Noted(level="warning", text=WEAKNESS))
+        if isinstance(place, Bubblewrap) and purpose == "work":
+            journal.show(Noted(level="warning", text=place.weakness))
         yield sandbox
 
 
@@ -89,7 +89,7 @@ async def choose_place(settings: SandboxSettings, host: Host, name: str) -> Plac
     """Docker where an engine answers or was asked for, else bubblewrap, unless what was asked for needs an engine."""
     docker = Docker(
         settings.image or WORKBENCH, name, memory=settings.memory, cpus=settings.cpus,
-        pids=settings.pids, oci_runtime=settings.oci_runtime,
+        pids=settings.pids, disk=settings.disk, inodes=settings.inodes, oci_runtime=settings.oci_runtime,
     )  # fmt: skip
     if settings.backend == "docker":
         return docker
@@ -101,4 +101,6 @@ async def choose_place(settings: SandboxSettings, host: Host, name: str) -> Plac
         except SandboxError:
             if settings.image or settings.oci_runtime:
                 raise
-    return Bubblewrap(host.root, name, pids=settings.pids)
+    return Bubblewrap(
+        host.root, name, memory=settings.memory, pids=settings.pids, disk=settings.disk, inodes=settings.inodes
+    )

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from dockwright import __version__
 from dockwright.agent import Agent, resolve_tools
 from dockwright.config import Config
+from dockwright.errors import Interrupted
 from dockwright.events import CheckpointMade, JsonObject, Noted, RunStarted
 from dockwright.journal import Journal
 from dockwright.model import Model
@@ -64,7 +65,10 @@ class Work:
 async def keep(workspace: Workspace, sandbox: Sandbox, journal: Journal, turn: int) -> None:
     """Take the files as they are now to the host, where they outlive the sandbox."""
     before = workspace.last.commit
-    made = await workspace.checkpoint(sandbox, f"Turn {turn}")
+    try:
+        made = await workspace.checkpoint(sandbox, f"Turn {turn}")
+    except Interrupted:  # the runner died under it; another one is there
+        made = await workspace.checkpoint(sandbox, f"Turn {turn}")
     if made.commit != before:
         await journal.append(CheckpointMade(turn=turn, commit=made.commit, tree=made.tree))
 

@@ -14,9 +14,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from dockwright.errors import SandboxError, SandboxLost
+from dockwright.errors import SandboxLost
 from dockwright.sandbox.asked import Asked
 from dockwright.sandbox.channel import Channel, ChannelLost, Stream
+from dockwright.sandbox.lifeline import Lifeline, OnStream
 
 WORKSPACE = "/workspace"
 HOME = "/home/agent"
@@ -25,7 +26,7 @@ OUTPUT = "/tmp/dockwright"  # noqa: S108 - inside the sandbox, where the whole o
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 UID = 1000
-START_SECONDS = 30
+DISK, INODES = 10 << 30, 1_000_000  # what may be used of the disk, unless somebody says otherwise
 ENV = {
     "LANG": "C.UTF-8",
     "TERM": "dumb",
@@ -44,8 +45,9 @@ class ExecResult:
 
     `exit_code` is the shell's way of telling: 128 + n for signal n. It is None only where `ended` is not "exit".
     `stdout` and `stderr` hold at most the asked-for bytes, the first and the last half of them; `size` is how much
-    there was of both together and `output_file` holds all of it (up to the runner's cap). With merged output, stderr
-    is empty.
+    there was of both together and `output_file` holds the first `stored` bytes of stdout: all of it, but for a cap.
+    With merged output, stderr is empty. `ended` is "killed" where the command broke what watched over it, and "disk"
+    where it took more of it than is allowed; `full` says what is used, also where a command exited in time.
     `cwd` is the working directory of the command when it exited, where it told it. `job` is the id under which
     processes that it left behind go on. `hidden` is how many bytes of stdout and stderr were left out in the middle.
     """
@@ -53,7 +55,7 @@ class ExecResult:
     exit_code: int | None
     stdout: bytes
     stderr: bytes
-    ended: Literal["exit", "timeout", "cancelled"]
+    ended: Literal["exit", "timeout", "cancelled", "killed", "disk"]
     seconds: float
     size: int
     hidden: int = 0
@@ -61,6 +63,8 @@ class ExecResult:
     cwd: str | None = None
     job: str | None = None
     oom: bool = False
+    stored: int = 0
+    full: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,20 @@ class Place(Protocol):
     id: str
     image: str
     env: dict[str, str]  # what the image sets for its programs, known once it was launched
+    disk: int  # bytes that the workspace may take
+    inodes: int  # files and folders that there may be
 
     @property
     def runtime(self) -> str:
         """Where our bin/python3, bin/git and bin/rg are inside."""
 
     async def start_runner(self) -> Channel:
-        """Start a runner and hand back its channel. Raises SandboxError or SandboxLost."""
+        """Launch what is not there yet, start a runner in it and hand back its channel. Raises SandboxError. Called
+        again, when the runner has died: in the same place, with the same files."""
+
+    async def is_alive(self) -> bool:
+        """Whether the place is there and its processes may run: not gone, not paused. False where nobody answers, too.
+        Takes seconds at most and never raises."""
 
     async def why_lost(self) -> str:
         """What is known of why the runner went away: out of memory, exit code, signal, engine gone. Never raises."""
@@ -113,12 +124,17 @@ class Sandbox:
     a broken sandbox raises SandboxLost at once, never an ExecResult."""
 
     place: Place
-    channel: Channel
+    line: Lifeline
     network: str = "none"
     env: Mapping[str, str] = field(default_factory=dict)
     shell: str = "sh"
     asked: Asked = field(default_factory=Asked)
     runtime: str = RUNTIME  # where bin/python3, bin/git and bin/rg of ours are
+
+    @property
+    def channel(self) -> Channel:
+        """That of the runner which is there now."""
+        return self.line.channel
 
     async def exec(
         self,
@@ -177,24 +193,19 @@ class Sandbox:
     async def connect(self, port: int) -> Stream:
         """A tunnel to a TCP port on the sandbox's loopback. Raises ConnectionRefusedError."""
         try:
-            stream = self.channel.open({"do": "connect", "port": port})
+            stream = (await self.line.ready()).open({"do": "connect", "port": port})
             await stream.opened
         except ChannelLost as error:
             raise await self.lost() from error
         return stream
 
-    async def close(self) -> None:
-        """Remove the sandbox with all that is in it. Safe to call twice."""
-        self.channel.end("closed")
-        await self.place.close()
+    async def listen(self, port: int, on_stream: OnStream) -> None:
+        """Accept on a TCP port of the sandbox's loopback; each connection is handed to `on_stream`."""
+        await self.line.listen(port, on_stream)
 
     async def lost(self) -> SandboxLost:
-        """The error to raise when the channel is gone: what happened and what is known of the cause."""
-        reason = self.channel.lost.result() if self.channel.lost.done() else "no answer"
-        return SandboxLost(
-            f"The sandbox ({self.place.backend} {self.place.id}) was lost: {reason}. {await self.place.why_lost()} "
-            "The work up to the last finished step is kept."
-        )
+        """The error to raise when the channel is gone."""
+        return await self.line.lost()
 
     def _command(
         self, do: str, argv: Sequence[str], cwd: str, env: Mapping[str, str] | None, limit: int, *, merge: bool
@@ -211,9 +222,8 @@ class Sandbox:
     ) -> tuple[Mapping[str, Any], Stream]:
         """`names` tells what an error of the call is about, by the word that the runner says with it."""
         try:
-            return await self.channel.call(call, data, on_live)
-        except ChannelLost as error:
-            raise await self.lost() from error
+            done: tuple[Mapping[str, Any], Stream] = await self.line.call(call, data, on_live)
+            return done
         except OSError as error:
             number, said = error.errno or errno.EIO, str(error.strerror)
             text = os.strerror(number) if said in names else said
@@ -222,29 +232,22 @@ class Sandbox:
 
 @asynccontextmanager
 async def open_sandbox(place: Place, *, env: Mapping[str, str] | None = None) -> AsyncIterator[Sandbox]:
-    """Launch a place, start its runner, and remove all of it at the end, whatever happens. Raises SandboxError."""
+    """Launch a place, start its runner, and remove all of it at the end, whatever happens. Raises SandboxError, and
+    SandboxLost where it could not be removed."""
+    start: dict[str, Any] = {"do": "start", "output": OUTPUT, "disk": place.disk, "inodes": place.inodes}
+    start |= {"watch": WORKSPACE, "crowd": [HOME, "/tmp", "/dev/shm"], "uid": None}  # noqa: S108 - inside
+    if place.backend == "docker":
+        start |= {"uid": UID, "gid": UID, "own": [WORKSPACE, HOME]}
     try:
-        sandbox = await _start(place, env or {})
+        async with Lifeline(place, start).open() as line:
+            shell = str(line.answer["shell"])
+            base = {"PATH": PATH, "HOME": HOME, "USER": "agent", "LOGNAME": "agent", "SHELL": shell, **ENV}
+            whole = {**base, **place.env, **(env or {})}
+            yield Sandbox(place, line, env=whole, shell=shell, runtime=place.runtime)
+    except BaseException as error:
         try:
-            yield sandbox
-        finally:
-            sandbox.channel.end("closed")
-    finally:
-        await asyncio.shield(place.close())
-
-
-async def _start(place: Place, env: Mapping[str, str]) -> Sandbox:
-    channel = await place.start_runner()
-    identity = {"uid": UID, "gid": UID, "own": [WORKSPACE, HOME]} if place.backend == "docker" else {"uid": None}
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            await channel.hello
-            answer, _ = await channel.call({"do": "start", "output": OUTPUT, **identity})
-    except TimeoutError as error:
-        raise SandboxError(
-            f"The runner in {place.backend} {place.id} gave no answer in {START_SECONDS} s. {await place.why_lost()}"
-        ) from error
-    except OSError as error:
-        raise SandboxError(f"The runner in {place.backend} {place.id} did not start: {error}") from error
-    base = {"PATH": PATH, "HOME": HOME, "USER": "agent", "LOGNAME": "agent", "SHELL": answer["shell"], **ENV}
-    return Sandbox(place, channel, env={**base, **place.env, **env}, shell=answer["shell"], runtime=place.runtime)
+            await asyncio.shield(place.close())
+        except SandboxLost as left:
+            error.add_note(str(left))
+        raise
+    await asyncio.shield(place.close())

@@ -1,30 +1,29 @@
 """A sandbox without an engine: bubblewrap, namespaces only. The runner is PID 1, which no signal from inside kills.
 
-Protects the host's files, processes and network. Does not limit memory, disk or inodes as a whole, and shares the
-kernel with a plain user namespace: `weakness` says so to the user.
+Protects the host's files, processes and network. Memory and processes are limited as a whole by a control group, where
+this machine lets us make one, else only for each process; `weakness` says so to the user.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 from pathlib import Path
 
 from dockwright.errors import SandboxError
-from dockwright.sandbox import HOME, PATH, RUNTIME, WORKSPACE
+from dockwright.sandbox import DISK, HOME, INODES, PATH, RUNTIME, WORKSPACE, cgroup
 from dockwright.sandbox.channel import Channel
 from dockwright.sandbox.owner import owner
 from dockwright.sandbox.runner import BOOT, source
 
-WEAKNESS = (
-    "bubblewrap isolates files, processes and network, but limits memory only per process and does not limit disk "
-    "space; a Docker engine does."
-)
-PREFIX, OWNER_FILE = "dockwright-", "owner"
+PREFIX, OWNER_FILE, GROUPS_FILE = "dockwright-", "owner", "groups"
 _UID = 1000
+_ADDRESSES = 16 << 30  # bytes of address space for each process, which is more than it uses
 _ETC = {
     "passwd": f"root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:{_UID}:{_UID}::{HOME}:/bin/sh\n",
     "group": f"root:x:0:\nagent:x:{_UID}:\n",
@@ -38,9 +37,20 @@ class Bubblewrap:
 
     backend = "bubblewrap"
 
-    def __init__(self, root: Path, run: str, *, memory: int = 16 << 30, pids: int = 512) -> None:
+    def __init__(
+        self,
+        root: Path,
+        run: str,
+        *,
+        memory: int = 4 << 30,
+        pids: int = 512,
+        disk: int = DISK,
+        inodes: int = INODES,
+    ) -> None:
         self.root, self.id, self.image = root, run, str(root)
+        self.disk, self.inodes = disk, inodes
         self._memory, self._pids = memory, pids
+        self._group: cgroup.Group | None = None
         self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{run}-"))
         self.env: dict[str, str] = {}
         self._process: asyncio.subprocess.Process | None = None
@@ -52,6 +62,11 @@ class Bubblewrap:
         workspace = self._folder / "workspace"
         workspace.mkdir(mode=0o700, exist_ok=True)
         (self._folder / OWNER_FILE).write_text(owner())
+        await self._end()
+        if self._group is None:
+            self._group = cgroup.make(self._folder.name, memory=self._memory, pids=self._pids)
+            folders = self._group.folders if self._group else ()
+            (self._folder / GROUPS_FILE).write_text("\n".join(map(str, folders)))
         for name, text in _ETC.items():
             (self._folder / name).write_text(text)
         if os.getuid() == 0:
@@ -76,6 +91,26 @@ class Bubblewrap:
         channel.send(source())
         return channel
 
+    @property
+    def weakness(self) -> str:
+        """What the user should know about this kind of sandbox, here; once it was launched."""
+        limits = (
+            ""
+            if self._group
+            else ", and limits memory only for each process, because no control group could be made (as root, or with "
+            "one that is delegated, it can)"
+        )
+        return (
+            f"bubblewrap isolates files, processes and network{limits}. It has no quota on disk space: a command that "
+            "uses too much is stopped when that is seen. A Docker engine isolates more."
+        )
+
+    async def is_alive(self) -> bool:
+        if self._process is None or self._process.returncode is not None:
+            return False
+        with open(f"/proc/{self._process.pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: ASYNC230
+            return file.read().rpartition(")")[2].split()[0] not in ("T", "t")
+
     async def why_lost(self) -> str:
         if self._process is None:
             return "It never started."
@@ -86,12 +121,16 @@ class Bubblewrap:
         return f"Its process ended with status {code}."
 
     async def close(self) -> None:
-        if self._process and self._process.returncode is None:
+        await self._end()
+        await asyncio.to_thread(discard, self._folder)
+
+    async def _end(self) -> None:
+        if self._process is None:
+            return
+        if self._process.returncode is None:
             self._process.kill()  # --die-with-parent and the PID namespace take everything inside with it
             await self._process.wait()
-        if self._process:
-            await asyncio.wait([self._listening], timeout=2)
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await asyncio.wait([self._listening], timeout=2)
 
     async def _listen(self, channel: Channel) -> None:
         assert self._process is not None  # noqa: S101 - for the type checker
@@ -118,7 +157,9 @@ class Bubblewrap:
             if os.getuid() == 0
             else []
         )
-        limits = ["prlimit", f"--nproc={self._pids}", "--nofile=4096", "--core=0", f"--as={self._memory}"]
+        limits = ["prlimit", "--nofile=4096", "--core=0", f"--as={_ADDRESSES}"]
+        if self._group is None:
+            limits.append(f"--nproc={self._pids}")
         binds = ["--ro-bind", f"{root}/usr", "/usr"]
         for name in ("bin", "sbin", "lib", "lib64", "lib32"):
             if os.path.islink(f"{root}/{name}"):
@@ -127,7 +168,9 @@ class Bubblewrap:
                 binds += ["--ro-bind", f"{root}/{name}", f"/{name}"]
         for name in ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl", "/etc/postgresql-common", RUNTIME):
             binds += ["--ro-bind-try", f"{root}{name}", name]
-        return [
+        if self._group:  # where the runner looks how often memory ran out
+            binds += ["--ro-bind", str(self._group.folders[0]), str(self._group.seen_as)]
+        command = [
             *drop, *limits, bwrap,
             "--unshare-user", "--unshare-all", "--disable-userns", "--uid", str(_UID), "--gid", str(_UID),
             "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv", "--hostname", "sandbox",
@@ -140,3 +183,12 @@ class Bubblewrap:
             "--setenv", "PATH", PATH, "--setenv", "HOME", HOME, "--setenv", "LANG", "C.UTF-8",
             "--as-pid-1", f"{runtime}/bin/python3", "-I", "-S", "-c", BOOT,
         ]  # fmt: skip
+        return self._group.entered_by(command) if self._group else command
+
+
+def discard(folder: Path) -> None:
+    """Remove what is left of a sandbox that has ended."""
+    with contextlib.suppress(OSError):
+        cgroup.remove(tuple(Path(line) for line in (folder / GROUPS_FILE).read_text().splitlines()))
+    # By a program, because shutil gives up on a path that is deeper than Python's stack.
+    subprocess.run(["rm", "-rf", "--", folder], check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -12,27 +12,45 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from dockwright.errors import ConfigError, SandboxError
-from dockwright.sandbox import HOME, RUNTIME, WORKSPACE
+from dockwright.errors import ConfigError, SandboxError, SandboxLost
+from dockwright.sandbox import DISK, HOME, INODES, RUNTIME, WORKSPACE
 from dockwright.sandbox.channel import Channel
-from dockwright.sandbox.engine import LABEL, OWNER, connect, find_image, in_thread, persist
+from dockwright.sandbox.engine import (
+    API_SECONDS,
+    HELLO_SECONDS,
+    LABEL,
+    OWNER,
+    QUICK_SECONDS,
+    connect,
+    find_image,
+    in_thread,
+    persist,
+)
 from dockwright.sandbox.owner import owner
 from dockwright.sandbox.runner import BOOT, source
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
+    from docker.models.images import Image
 
 WORKBENCH, RUNTIME_IMAGE = "dockwright/workbench:latest", "dockwright/runtime:latest"
 WORKBENCH_HAS = (
     "Debian 12 with Python 3.11 (pytest, FastAPI 0.92, Flask, SQLAlchemy 1.4, Alembic, httpx, psycopg2, redis), "
     "Node 18 with npm, gcc, git, ripgrep, curl, jq, sqlite3, psql and redis-cli"
 )
+LAUNCH_SECONDS = 90  # once for each runtime image the engine has to copy it
+_TMPFS_INODES = 200_000  # each takes about a kilobyte of memory
 # What an image could set to change what the loader puts into our programs; a variable can be emptied, not unset.
 _HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
-# PID 1 of the container: reaps what nobody else does, ends when told to.
+# PID 1 of the container: has no rights, reaps what nobody else does, ends when told to.
 _INIT = """
-import os, signal
+import ctypes, os, signal
+libc = ctypes.CDLL(None)
+for capability in range(64):
+    libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
 while signal.sigwait({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}) == signal.SIGCHLD:
     try:
@@ -58,44 +76,69 @@ class Docker:
         memory: int = 4 << 30,
         cpus: float = 2.0,
         pids: int = 512,
+        disk: int = DISK,
+        inodes: int = INODES,
         oci_runtime: str | None = None,
     ) -> None:
         self.image, self.id = image, run
+        self.disk, self.inodes = disk, inodes
         self._runtime_image = runtime_image
         self._memory, self._cpus, self._pids, self._oci_runtime = memory, cpus, pids, oci_runtime
         self.env: dict[str, str] = {}
         self._client: DockerClient | None = None
         self._container: Container | None = None
+        self._has_volume = False
         self._volume = f"dockwright-{run}-{secrets.token_hex(4)}"  # nobody else's, so that it can be removed
 
     async def start_runner(self) -> Channel:
         if self._container is None:
-            self._container = await in_thread(self._launch)
-        sock = await in_thread(self._attach)
+            await in_thread(self._launch, LAUNCH_SECONDS)
+        sock = await in_thread(self._attach, QUICK_SECONDS * 2)
         loop = asyncio.get_running_loop()
         channel = Channel()
         await loop.create_connection(lambda: _Demultiplexer(channel), sock=sock)
         channel.send(source())
         return channel
 
-    async def why_lost(self) -> str:
+    async def is_alive(self) -> bool:
         try:
-            return await in_thread(self._state)
+            state = await in_thread(self._state, HELLO_SECONDS)
+        except SandboxError:
+            return False
+        return bool(state["Running"] and not state["Paused"])
+
+    async def why_lost(self) -> str:
+        if self._container is None:
+            return "The container was never made."
+        try:
+            state = await in_thread(self._state, HELLO_SECONDS)
         except SandboxError as error:
             return str(error)
+        if state["Paused"]:
+            return "The container is paused (docker unpause lets it go on)."
+        if state["Running"]:
+            return "The container still runs: the runner in it died."
+        cause = "was killed for memory" if state["OOMKilled"] else f"ended with exit code {state['ExitCode']}"
+        return f"The container {cause}."
 
     async def close(self) -> None:
         if self._client is None:
             return
         client, self._client = self._client, None
-        await in_thread(lambda: self._remove(client))
+        try:
+            await in_thread(lambda: self._remove(client))
+        except SandboxError as error:
+            raise SandboxLost(
+                f"The container dockwright-{self.id} could not be removed: {error} What is left of it goes away with: "
+                "dockwright gc"
+            ) from error
 
     # in threads
 
-    def _launch(self) -> Container:
-        from docker.types import LogConfig, Mount, Ulimit
+    def _launch(self) -> None:
+        from docker.errors import APIError
 
-        client = self._client = connect()
+        client = self._client = connect(QUICK_SECONDS)
         labels = {LABEL: self.id, OWNER: owner()}
         runtime = self._runtime_volume(client)
         if self._oci_runtime and self._oci_runtime not in client.info()["Runtimes"]:
@@ -107,8 +150,25 @@ class Docker:
         self.env = dict(
             line.split("=", 1) for line in said if "=" in line and not line.startswith(("LD_PRELOAD=", "LD_AUDIT="))
         )
+        client.api.timeout = API_SECONDS
         client.volumes.create(self._volume, labels=labels)
-        container = client.containers.create(
+        self._has_volume = True
+        try:
+            self._container = self._create(client, image, runtime, labels, f",nr_inodes={_TMPFS_INODES}")
+        except APIError as error:
+            if "nr_inodes" not in str(error.explanation):
+                raise
+            # Podman has no limit for the inodes of a tmpfs; the runner counts them.
+            self._container = self._create(client, image, runtime, labels, "")
+        self._container.start()
+        client.api.timeout = QUICK_SECONDS
+
+    def _create(
+        self, client: DockerClient, image: Image, runtime: str, labels: dict[str, str], inodes: str
+    ) -> Container:
+        from docker.types import LogConfig, Mount, Ulimit
+
+        return client.containers.create(
             image,
             entrypoint=[f"{RUNTIME}/bin/python3", "-I", "-S", "-c", _INIT],
             command=[],
@@ -124,9 +184,12 @@ class Docker:
                 Mount(RUNTIME, runtime, type="volume", read_only=True),
                 Mount(WORKSPACE, self._volume, type="volume"),
             ],
-            tmpfs={"/tmp": "mode=1777,size=1g,nosuid,nodev,exec", HOME: "mode=0700,size=1g,nosuid,nodev,exec"},  # noqa: S108
+            tmpfs={
+                "/tmp": f"mode=1777,size=1g{inodes},nosuid,nodev,exec",  # noqa: S108
+                HOME: f"mode=0700,size=1g{inodes},nosuid,nodev,exec",
+            },
             cap_drop=["ALL"],
-            cap_add=["CHOWN", "SETUID", "SETGID", "KILL"],
+            cap_add=["CHOWN", "SETUID", "SETGID", "KILL", "SETPCAP"],  # CHOWN and SETPCAP until the runner has begun
             security_opt=["no-new-privileges"],
             pids_limit=self._pids,
             mem_limit=self._memory,
@@ -138,9 +201,6 @@ class Docker:
             log_config=LogConfig(type="none"),
             runtime=self._oci_runtime,
         )
-        self._container = container
-        container.start()
-        return container
 
     def _runtime_volume(self, client: DockerClient) -> str:
         """The volume with the runtime, filled by the engine from the image when a container first uses it."""
@@ -154,6 +214,7 @@ class Docker:
                 return name
         except NotFound:
             pass
+        client.api.timeout = API_SECONDS  # it copies the whole runtime
         client.volumes.create(name, labels={"dockwright.runtime": "filled"})
         filler = client.containers.create(
             image, [f"{RUNTIME}/bin/python3"], mounts=[Mount(RUNTIME, name, type="volume")]
@@ -181,22 +242,21 @@ class Docker:
         taken.setblocking(False)
         return taken
 
-    def _state(self) -> str:
-        if self._container is None:
-            return "The container was never made."
+    def _state(self) -> Any:
+        assert self._container is not None  # noqa: S101 - for the type checker
         self._container.reload()
-        state = self._container.attrs["State"]
-        if state["Running"]:
-            return "The container still runs: the runner in it died."
-        cause = "was killed for memory" if state["OOMKilled"] else f"ended with exit code {state['ExitCode']}"
-        return f"The container {cause}."
+        return self._container.attrs["State"]
 
     def _remove(self, client: DockerClient) -> None:
         """Both, also where somebody else is just removing the container: then its volume is busy for a moment."""
         try:
+            client.api.timeout = HELLO_SECONDS
+            client.ping()
+            client.api.timeout = API_SECONDS
             if (container := self._container) is not None:
                 persist(lambda: container.remove(force=True, v=True))
-            persist(lambda: client.volumes.get(self._volume).remove(force=True))
+            if self._has_volume:
+                persist(lambda: client.volumes.get(self._volume).remove(force=True))
         finally:
             client.close()
 

@@ -4,8 +4,11 @@ threads, each call with a deadline, its errors as ours."""
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from dockwright.errors import ConfigError, SandboxError
@@ -17,18 +20,20 @@ if TYPE_CHECKING:
 
 LABEL = "dockwright.run"
 OWNER = "dockwright.owner"
-API_SECONDS = 60
+HELLO_SECONDS, QUICK_SECONDS, API_SECONDS = 5, 10, 40
 _T = TypeVar("_T")
 
 
 def connect(seconds: int = API_SECONDS) -> DockerClient:
-    """The engine that the docker command line would use. Raises SandboxError where none answers."""
+    """The engine that the docker command line would use, each call to it with `seconds` until it has answered. Raises
+    SandboxError where none answers to the first."""
     import docker
     from docker.errors import DockerException
 
     try:
-        client = docker.from_env(timeout=seconds, environment=engine_environment())
+        client = docker.from_env(timeout=min(seconds, HELLO_SECONDS), environment=engine_environment())
         client.ping()
+        client.api.timeout = seconds
     except (DockerException, OSError) as error:
         raise SandboxError(
             f"No Docker engine answered: {_cause(error)}. Start one (systemctl start docker), point DOCKER_HOST at "
@@ -72,17 +77,39 @@ def _cause(error: BaseException) -> str:
     return str(error.__cause__ or error).strip().rstrip(".")
 
 
-async def in_thread(work: Callable[[], _T]) -> _T:
-    """Engine calls: in a thread, with a deadline, their errors as ours. A wedged engine does not hold the loop up."""
+async def in_thread(work: Callable[[], _T], seconds: float = API_SECONDS) -> _T:
+    """Engine calls: in a thread, with a deadline, their errors as ours. An engine that is wedged holds nobody up, not
+    even the end of the process: the thread is left behind."""
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
 
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_T] = loop.create_future()
+
+    def tell(ended: Future[_T]) -> None:
+        if done.done():
+            return
+        if error := ended.exception():
+            done.set_exception(error)
+        else:
+            done.set_result(ended.result())
+
+    def run() -> None:
+        ended: Future[_T] = Future()
+        try:
+            ended.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - for whoever waits
+            ended.set_exception(error)
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, ended)
+
+    threading.Thread(target=run, name="engine", daemon=True).start()
     try:
-        async with asyncio.timeout(API_SECONDS * 2):
-            return await asyncio.to_thread(work)
+        async with asyncio.timeout(seconds):
+            return await done
     except APIError as error:
         raise SandboxError(f"The Docker engine refused: {error.explanation or error}") from error
+    except TimeoutError as error:
+        raise SandboxError(f"The Docker engine gave no answer within {seconds:g} s. Is it wedged?") from error
     except (DockerException, RequestException, OSError) as error:
         raise SandboxError(f"The Docker engine failed or went away: {_cause(error)}. Is it running?") from error
-    except TimeoutError as error:
-        raise SandboxError(f"The Docker engine gave no answer within {API_SECONDS * 2} s. Is it wedged?") from error

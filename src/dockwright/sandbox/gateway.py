@@ -41,8 +41,7 @@ async def open_gateway(sandbox: Sandbox, route: Route, ca: bytes | None) -> Mapp
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    sandbox.channel.on_open = accept
-    await sandbox.channel.call({"do": "listen", "port": PORT})
+    await sandbox.listen(PORT, accept)
     proxy = f"http://127.0.0.1:{PORT}"
     env = {name: proxy for word in ("http_proxy", "https_proxy") for name in (word, word.upper())}
     env |= dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1,::1")

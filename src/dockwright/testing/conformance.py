@@ -74,8 +74,26 @@ async def commands_run_as_the_agent_without_privileges(sandbox: Sandbox) -> None
     lines = done.stdout.decode().splitlines()
     status = dict(line.split(":\t", 1) for line in lines[2:] if ":\t" in line)
     assert lines[:2] == ["1000", "1000"]
-    assert {status[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
-    assert status["NoNewPrivs"].strip() == "1"
+    assert {status[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert (status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2")
+
+
+async def system_calls_that_no_work_needs_are_refused(sandbox: Sandbox) -> None:
+    script = (
+        "import ctypes, socket\nfor family in (40, 17, 38):\n    try: socket.socket(family, socket.SOCK_RAW)\n"
+        "    except OSError as error: print(error.errno)\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\nprint(libc.syscall(425, 1, 0), ctypes.get_errno())\n"
+        "print(libc.ptrace(0, 0, 0, 0), ctypes.get_errno())\nprint(libc.unshare(0x10000000), ctypes.get_errno())\n"
+    )
+    done = await sandbox.exec([f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", script])
+    denied = b"-1 %d" % errno.EPERM
+    assert done.stdout.splitlines() == [b"%d" % errno.EAFNOSUPPORT] * 3 + [denied] * 3  # io_uring first of the last
+
+
+async def nobody_looks_into_the_runner_or_what_watches_a_command(sandbox: Sandbox) -> None:
+    for process in ("1", "$PPID"):
+        for part in ("mem", "environ", "maps"):
+            assert (await _sh(sandbox, f"head -c 1 /proc/{process}/{part} | grep -q .")).exit_code != 0, part
 
 
 async def exec_returns_when_the_shell_exits_and_names_what_it_left(sandbox: Sandbox) -> None:

@@ -17,13 +17,28 @@ from dockwright.errors import ToolError
 from dockwright.sandbox import WORKSPACE, ExecResult, Job
 from dockwright.tools import rules
 from dockwright.tools.base import Argument, Text, Tool, ToolContext, ToolResult
-from dockwright.tools.output import COMMAND_LIMIT, ERROR_LIMIT, decoded, head_and_tail, persisted, quoted, tidied
+from dockwright.tools.output import (
+    COMMAND_LIMIT,
+    ERROR_LIMIT,
+    decoded,
+    head_and_tail,
+    persisted,
+    quoted,
+    size_text,
+    tidied,
+)
 
 DEFAULT_MS, MOST_MS = 120_000, 600_000
 LONGEST = 120_000  # bytes of a command: the kernel takes 128 KiB in one argument
 CAPTURED = 4 * COMMAND_LIMIT  # bytes: as many characters, were each of four
 BENIGN = frozenset({"grep", "egrep", "fgrep", "rg", "diff", "cmp", "test", "["})  # their exit code 1 is an answer
 ENDING = frozenset({"exit", "exec", "set", "trap"})  # after these a command need not have run to its end
+
+_STOPPED = {
+    "cancelled": "Command was cancelled",
+    "killed": "Command was killed with all it had started, because it killed or stopped the process that watches it",
+    "disk": "Command was stopped, because it filled the disk of the sandbox",
+}
 
 # `eval` keeps the words and line numbers of the shell's own errors; the trap keeps the exit code.
 PROLOGUE = "trap '{ pwd -P >&9; } 2>/dev/null || :' EXIT; " + 'command=$1; shift; eval "$command"'
@@ -87,20 +102,19 @@ class Bash(Tool):
     def _outcome(self, result: ExecResult) -> tuple[str, bool]:
         text = tidied(decoded(result.stdout))
         if result.ended != "exit":
-            failure = (
-                "Command was cancelled"
-                if result.ended == "cancelled"
-                else f"Command timed out after {self._seconds():g}s"
-            )
+            failure = _STOPPED.get(result.ended, f"Command timed out after {self._seconds():g}s")
         elif result.exit_code == 0 or (result.exit_code == 1 and _is_answer(self.command)):
             if len(text) <= COMMAND_LIMIT and not result.hidden:
                 return text or "(Bash completed with no output)", False
             if result.output_file:
-                return persisted(text, result.size, result.output_file), False
+                return persisted(text, result.size, result.output_file, result.stored), False
             return head_and_tail(text, COMMAND_LIMIT, hidden=result.hidden), False
         else:
             failure = f"Exit code {result.exit_code}"
-        shown = head_and_tail(text, ERROR_LIMIT, hidden=result.hidden, file=result.output_file)
+        file = result.output_file
+        if file and result.stored < result.size:
+            file += f" (only its first {size_text(result.stored)})"
+        shown = head_and_tail(text, ERROR_LIMIT, hidden=result.hidden, file=file)
         return f"{failure}\n{shown}".rstrip(), True
 
 
@@ -136,6 +150,8 @@ def _notes(ctx: ToolContext, result: ExecResult) -> str:
         notes += f"\nShell cwd was reset to {WORKSPACE}"
     if result.oom:
         notes += "\nThe sandbox ran out of memory and the kernel killed a process."
+    if result.full and result.ended != "disk":  # then its output says so
+        notes += f"\n{result.full}"
     if result.job:
         notes += (
             f"\nProcesses that the command started are still running, as background job {result.job}: "

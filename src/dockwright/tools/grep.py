@@ -184,4 +184,4 @@ async def _whole(ctx: ToolContext, text: str, details: dict[str, JsonValue]) -> 
     data = text.encode("utf-8", "replace")
     file = f"{OUTPUT}/grep-{digest(data)[:12]}.txt"
     await ctx.sandbox.write(file, data)
-    return ToolResult(persisted(text, len(data), file), details={**details, "output_file": file})
+    return ToolResult(persisted(text, len(data), file, len(data)), details={**details, "output_file": file})

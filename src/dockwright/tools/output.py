@@ -45,10 +45,12 @@ def head_and_tail(text: str, limit: int, *, hidden: int = 0, file: str | None = 
     return f"{text[:half]}\n\n... [{left_out}] ...\n\n{text[len(text) - half :]}"
 
 
-def persisted(text: str, size: int, file: str) -> str:
-    """What stands for an output that is too long and was saved whole: where it is, how it begins and how it ends."""
+def persisted(text: str, size: int, file: str, stored: int) -> str:
+    """What stands for an output that is too long and was saved, whole or its first `stored` bytes: where it is, how it
+    begins and how it ends."""
+    what = "Full output" if stored >= size else f"The first {size_text(stored)} of it were"
     return (
-        f"<persisted-output>\nOutput too large ({size_text(size)}). Full output saved to: {file}\n\n"
+        f"<persisted-output>\nOutput too large ({size_text(size)}). {what} saved to: {file}\n\n"
         f"Preview (first {size_text(PREVIEW)}):\n{text[:PREVIEW]}\n...\n\n"
         f"Preview (last {size_text(PREVIEW)}):\n{text[-PREVIEW:]}\n</persisted-output>"
     )

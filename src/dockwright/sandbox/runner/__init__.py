@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
-MODULES = ("wire", "process", "calls")
+MODULES = ("wire", "guard", "budget", "files", "process", "calls")
 
 # What `python3 -c` runs: read the modules, make them importable under their own names, go.
 BOOT = """

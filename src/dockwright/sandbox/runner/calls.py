@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import fcntl
 import json
 import os
 import signal
-import stat
-import struct
-import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
+from dockwright.sandbox.runner.budget import Budget, Usage, Watch
+from dockwright.sandbox.runner.files import look, read_file, write_file
+from dockwright.sandbox.runner.guard import LIBC, close_in, file_rights_of, give_up_capabilities
 from dockwright.sandbox.runner.process import (
-    LIBC,
+    NO_PROCESS,
     PR_SET_CHILD_SUBREAPER,
     Command,
+    Rounds,
     World,
     descendants,
+    first_word,
     oom_kills,
+    processes,
     send_signal,
 )
 from dockwright.sandbox.runner.wire import (
@@ -44,8 +47,7 @@ from dockwright.sandbox.runner.wire import (
     frame,
 )  # fmt: skip
 
-PR_SET_DUMPABLE = 4
-CAP_KILL, CAP_SETGID, CAP_SETUID = 5, 6, 7
+WATCH_SECONDS, FORK_ATTEMPTS = 0.25, 20
 
 
 class Call:
@@ -87,6 +89,7 @@ class Runner:
         self.sent = asyncio.Event()
         self.count, self.next_stream = 0, 2
         self.servers: list[asyncio.Server] = []
+        self.watch: Watch
 
     # the stream
 
@@ -155,46 +158,45 @@ class Runner:
     # calls
 
     async def do_start(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
-        """Take on the identity: own the agent's folders, then keep only what signals and the agent's user need."""
+        """Take on the identity: own the agent's folders, then keep only what signals and the agent's user need. What a
+        runner before this one left behind is killed."""
         world = self.world
-        world.output = args["output"]
+        world.output, world.largest_file = args["output"], args["disk"]
         os.makedirs(world.output, exist_ok=True)
         if args["uid"] is not None:
             world.uid, world.gid = args["uid"], args["gid"]
             for path in (*args["own"], world.output):
                 os.chown(path, world.uid, world.gid)
-            keep = 1 << CAP_KILL | 1 << CAP_SETGID | 1 << CAP_SETUID
-            if LIBC.capset(struct.pack("=Ii", 0x20080522, 0), struct.pack("=6I", keep, keep, 0, 0, 0, 0)):
-                raise OSError(ctypes.get_errno(), "dropping capabilities")
-            LIBC.setfsgid(world.gid)
-            LIBC.setfsuid(world.uid)
-        LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+            give_up_capabilities()
+            file_rights_of(world.uid, world.gid)
+        close_in()
+        world.alone = first_word(1) == first_word("self")  # either we are the first process, or it is ours
+        if world.alone:
+            send_signal(-1, signal.SIGKILL)  # all but ourselves and the first process
+        self.watch = Watch(self.loop, Budget(Usage(args["disk"], args["inodes"]), args["watch"], tuple(args["crowd"])))
         self.loop.call_soon(world.prepare)
         shell = next((path for path in ("/bin/bash", "/usr/bin/bash") if os.path.exists(path)), "sh")
         return {"pid": os.getpid(), "shell": shell}
 
     async def do_exec(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
-        self.count += 1
         began, ooms = time.monotonic(), oom_kills()
-        command = self.world.command(f"{self.count}-{os.getpid()}", args)
+        command = await self.command(args)
         if args["live"]:
             command.live = lambda data: self.live(call, data)
         feeding = self.loop.create_task(self.feed(call, command)) if args["stdin"] else None
-        ended, code = "exit", None
         try:
             done, _ = await asyncio.wait([command.exited], timeout=args["timeout"])
-            if done:
-                code = command.exited.result()
-            else:
-                ended = "timeout"
-                await command.kill()
+            if not done:
+                await command.stop("timeout")
         except asyncio.CancelledError:
-            ended = "cancelled"
-            await command.kill()
+            await command.stop("cancelled")
         finally:
             if feeding:
                 feeding.cancel()
+        if command.ended != "exit":
+            await command.kill()
         command.flush()
+        code = command.exited.result() if command.ended == "exit" else None
         if command.leftovers and not command.gone.done():
             self.jobs[command.id] = command
             command.polled = command.out.size
@@ -202,12 +204,43 @@ class Runner:
         if command.err is not command.out:
             await call.send(ERR, command.err.shown())
         captures = {command.out, command.err}
+        over = await self.watch.over() if self.watch.is_near() else None
         return {
-            "exit_code": code, "ended": ended, "seconds": time.monotonic() - began, "cwd": command.cwd or None,
+            "exit_code": code, "ended": command.ended, "seconds": time.monotonic() - began, "cwd": command.cwd or None,
             "size": sum(c.size for c in captures), "hidden": sum(c.size - len(c.shown()) for c in captures),
-            "output_file": command.out.path if command.out.spilled else None,
+            "output_file": command.out.path if command.out.spilled else None, "stored": command.out.stored,
             "job": command.id if command.id in self.jobs else None, "oom": oom_kills() > ooms,
+            "full": self.watch.budget.text(over) if over else command.full,
         }  # fmt: skip
+
+    async def command(self, args: dict[str, Any], *, at_once: bool = False) -> Command:
+        """Start one. It may use what the budget leaves, and where that is nothing, what is used already."""
+        over = await self.watch.over() if self.watch.is_near() else None
+        self.count += 1
+        for attempt in range(FORK_ATTEMPTS):
+            try:
+                command = self.world.command(f"{self.count}-{os.getpid()}", args, at_once=at_once)
+                break
+            except BlockingIOError as error:
+                if attempt == FORK_ATTEMPTS - 1:
+                    raise OSError(errno.EAGAIN, NO_PROCESS) from error
+                await asyncio.sleep(0.1)
+        limit = self.watch.budget.limit
+        command.allowance = over.widened(limit, limit) if over else limit
+        command.watching = self.loop.create_task(self.keep_within(command))
+        return command
+
+    async def keep_within(self, command: Command) -> None:
+        """Stop a command when the files have become too many or too large under it."""
+        while not command.gone.done():
+            await asyncio.wait([command.gone], timeout=WATCH_SECONDS)
+            if command.gone.done() or not (self.watch.is_near() or self.watch.is_old()):
+                continue
+            used = await self.watch.over()
+            if used and used.exceeds(command.allowance) and not command.gone.done():
+                command.full = self.watch.budget.text(used)
+                command.out.add(f"\n[Stopped. {command.full}]\n".encode())
+                await command.stop("disk")
 
     async def feed(self, call: Call, command: Command) -> None:
         while data := await call.receive():
@@ -224,8 +257,7 @@ class Runner:
             self.frame(LIVE, call.stream, data)
 
     async def do_spawn(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
-        self.count += 1
-        command = self.world.command(f"{self.count}-{os.getpid()}", args, at_once=True)
+        command = await self.command(args, at_once=True)
         self.jobs[command.id] = command
         await asyncio.wait([command.exited], timeout=0.02)  # long enough for a program that is not there
         if command.exited.done() and command.exited.exception():
@@ -246,58 +278,17 @@ class Runner:
         return await self.do_poll(call, args)
 
     async def do_read(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        with open(os.open(args["path"], flags), "rb", buffering=0) as file:
-            found = os.fstat(file.fileno())
-            if stat.S_ISDIR(found.st_mode):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file: a device, a FIFO or a socket")
-            file.seek(args["offset"])
-            left = args["limit"] if args["limit"] is not None else sys.maxsize
-            while left > 0 and (data := file.read(min(CHUNK, left))):
-                left -= len(data)
-                await call.send(DATA, data)
-        return {"size": found.st_size}
+        return await read_file(args, partial(call.send, DATA))
 
     async def do_write(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
-        path, mode = args["path"], args["mode"]
-        try:
-            old = os.lstat(path)
-            if stat.S_ISLNK(old.st_mode):
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-            if stat.S_ISDIR(old.st_mode):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            if not stat.S_ISREG(old.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file: a device, a FIFO or a socket")
-            os.close(os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))  # may it be written?
-            mode = stat.S_IMODE(old.st_mode) if mode is None else mode
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path) or "/", exist_ok=True)
         self.count += 1
-        temporary = f"{os.path.dirname(path)}/.dockwright-{os.getpid()}-{self.count}"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            with open(fd, "wb", buffering=0) as file:
-                while data := await call.receive():
-                    while data:
-                        data = data[file.write(data) :]
-                os.fchmod(fd, 0o644 if mode is None else mode)
-                os.fsync(fd)
-            os.rename(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-        return {}
+        return await write_file(args, call.receive, self.count)
 
     async def do_stat(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
-        found = os.stat(args["path"], follow_symlinks=args["follow"])
-        kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
-        kind = kinds.get(stat.S_IFMT(found.st_mode), "other")
-        return {
-            "kind": kind, "size": found.st_size, "mode": stat.S_IMODE(found.st_mode), "mtime_ns": found.st_mtime_ns,
-            "target": os.readlink(args["path"]) if kind == "link" else None,
-        }  # fmt: skip
+        return look(args)
+
+    async def do_ping(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
+        return {}
 
     async def do_connect(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         reader, writer = await asyncio.open_connection("127.0.0.1", args["port"])
@@ -352,22 +343,35 @@ class Runner:
     def reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
-            if command := self.world.children.pop(pid, None):
+            if os.WIFSTOPPED(status):  # only the agent stops a supervisor, where there is one user for all
+                if pid in self.world.children:
+                    send_signal(pid, signal.SIGKILL)
+                continue
+            command = self.world.children.pop(pid, None)
+            if command and os.WIFSIGNALED(status):
+                self.loop.create_task(self.bury(command))
+            elif command:
                 command.reaped()
-                if os.WIFSIGNALED(status):  # somebody killed a supervisor: what it watched has come to us
-                    self.kill_strays()
 
-    def kill_strays(self) -> None:
-        found = descendants(os.getpid())  # first, because supervisors go on forking
-        known = {pid for child in self.world.children for pid in (child, *descendants(child))}
-        for pid in found:
-            if pid not in known:
-                send_signal(pid, signal.SIGKILL)
+    async def bury(self, command: Command) -> None:
+        """Its supervisor was killed, so what it watched has come to us: that ends, too."""
+        rounds = Rounds(self.world)
+        while strays := self.strays():
+            rounds.kill(strays)
+            await asyncio.sleep(0.005)
+            if rounds.hopeless():
+                break
+        command.reaped(killed=True)
+
+    def strays(self) -> list[int]:
+        parents = processes()
+        roots = {pid for pid in parents.get(os.getpid(), []) if pid not in self.world.children}
+        return [pid for root in roots - {self.watch.child} for pid in (root, *descendants(root, parents))]
 
     async def end(self) -> None:
         """Nothing outlives the runner."""

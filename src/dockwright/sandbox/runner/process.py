@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import json
 import os
+import resource
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dockwright.sandbox.runner.budget import Usage
+from dockwright.sandbox.runner.guard import LIBC, first_to_go
 from dockwright.sandbox.runner.wire import CHUNK
 
 SPILL_AFTER, SPILL_CAP = 1 << 13, 1 << 28
-LIBC = ctypes.CDLL(None, use_errno=True)
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+NO_PROCESS = "no process can be started: the sandbox's limit on processes is reached. Stop background jobs first"
+ALL_AFTER, GIVE_UP_AFTER = 3.0, 15.0  # seconds of killing one tree: until all of the agent's go, until we go on
 
 
 @dataclass
@@ -32,6 +36,8 @@ class World:
     uid: int = 0
     gid: int = 0
     output: str = "/tmp"  # noqa: S108 - told by the host at the start
+    alone: bool = False  # whether all processes there are belong to this sandbox
+    largest_file: int = resource.RLIM_INFINITY
     children: dict[int, Command] = field(default_factory=dict)
     spare: Command | None = None
 
@@ -45,7 +51,8 @@ class World:
 
     def prepare(self) -> None:
         if self.spare is None:
-            self.spare = Command(self)
+            with contextlib.suppress(BlockingIOError):  # no process is to be had now
+                self.spare = Command(self)
 
 
 class Capture:
@@ -54,6 +61,7 @@ class Capture:
     def __init__(self, limit: int, path: str, at_once: bool = False) -> None:
         self.half, self.path, self.fd, self.spilled = max(limit // 2, 1), path, -1, False
         self.head, self.tail, self.size, self.kept = bytearray(), bytearray(), 0, bytearray()
+        self.stored = 0
         if at_once:
             self.spill()
 
@@ -70,7 +78,7 @@ class Capture:
     def store(self, data: bytes) -> None:
         if self.fd >= 0 and self.size <= SPILL_CAP:
             try:
-                os.write(self.fd, data)
+                self.stored += os.write(self.fd, data)
             except OSError:  # the disk is full: the head and the tail are still told
                 self.close()
 
@@ -105,7 +113,9 @@ class Command:
 
     def __init__(self, world: World) -> None:
         self.world, self.killed, self.polled, self.leftovers = world, False, 0, False
-        self.id, self.cwd = "", ""
+        self.id, self.cwd, self.ended, self.allowance = "", "", "exit", Usage()
+        self.full: str | None = None
+        self.watching: asyncio.Task[None] | None = None
         self.out = self.err = Capture(0, "")
         self.live: Callable[[bytes], None] | None = None
         self.exited: asyncio.Future[int] = world.loop.create_future()
@@ -118,7 +128,13 @@ class Command:
         self._status_r, status_w = os.pipe2(os.O_CLOEXEC)
         order_r, self._order_w = os.pipe2(os.O_CLOEXEC)
         theirs = (in_r, out_w, err_w, cwd_w, status_w, order_r)
-        self.supervisor = os.fork()
+        try:
+            self.supervisor = os.fork()
+        except OSError:
+            ours = (self.stdin, self._out_r, self._err_r, self._cwd_r, self._status_r, self._order_w)
+            for fd in (*theirs, *ours):
+                os.close(fd)
+            raise
         if self.supervisor == 0:
             supervise(world, theirs)
         for fd in theirs:
@@ -141,6 +157,8 @@ class Command:
         self.world.loop.add_reader(self._status_r, self.told)
         if not call["stdin"]:
             self.close_stdin()
+        with contextlib.suppress(OSError):  # the agent may have stopped what waits, where there is one user for all
+            os.killpg(self.supervisor, signal.SIGCONT)
         with contextlib.suppress(BrokenPipeError), open(self._order_w, "wb") as pipe:  # broken: killed before it began
             pipe.write(json.dumps({name: call[name] for name in ("argv", "cwd", "env", "merge", "stdin")}).encode())
 
@@ -174,41 +192,57 @@ class Command:
 
     def told(self) -> None:
         """The supervisor says "!errno where" when the program did not start, or "code leftovers" when it ended."""
-        data = os.read(self._status_r, 64)
+        data = os.read(self._status_r, 256)
         self.world.loop.remove_reader(self._status_r)
         with contextlib.suppress(BlockingIOError):
             said = os.read(self._cwd_r, 4097)
             self.cwd = said.decode("utf-8", "replace").splitlines()[-1] if 0 < len(said) <= 4096 else ""
         os.close(self._status_r)
         os.close(self._cwd_r)
+        self._status_r = -1
         first = data.split(b"\n")[0]
         if first.startswith(b"!"):
-            number, where = first[1:].split()
+            number, where = first[1:].split(None, 1)
             self.exited.set_exception(OSError(int(number), where.decode()))
         elif first:
             code, left = first.split()
             self.leftovers = left == b"1"
             self.exited.set_result(int(code))
-        else:  # the supervisor itself was killed
-            self.exited.set_result(128 + signal.SIGKILL)
+        # nothing: the supervisor itself was killed, and how the command ended is said when all of it is gone
+
+    async def stop(self, why: str) -> None:
+        """Kill it before it is done; `why` is then how it ended."""
+        if not self.exited.done() and self.ended == "exit":
+            self.ended = why
+        await self.kill()
 
     async def kill(self) -> None:
-        """Stop, kill and look again until nothing of the tree is left."""
-        self.killed = True
-        while not self.gone.done():
+        """Stop, kill and look again until nothing of the tree is left. What forks faster than can be looked is killed
+        with everything else of the agent's."""
+        self.killed, rounds = True, Rounds(self.world)
+        while not self.gone.done() and not rounds.hopeless():
             pids: list[int] = []
-            while fresh := [pid for pid in descendants(self.supervisor) if pid not in pids]:
+            while fresh := [pid for pid in descendants(self.supervisor, processes()) if pid not in pids]:
                 pids += fresh
                 for pid in fresh:
                     send_signal(pid, signal.SIGSTOP)
-            for pid in pids:
-                send_signal(pid, signal.SIGKILL)
+            rounds.kill(pids)
             await asyncio.wait([self.gone], timeout=0.005)
         self.flush()
 
-    def reaped(self) -> None:
+    def reaped(self, *, killed: bool = False) -> None:
+        """All of it is gone; `killed` where its supervisor was, and cannot have told how it ended."""
+        if self.id and self._status_r >= 0:
+            self.told()
+        if not self.exited.done():
+            self.ended = "killed" if self.ended == "exit" else self.ended
+            self.exited.set_result(128 + signal.SIGKILL)
+        self.killed = self.killed or killed
         self.gone.set_result(None)
         self.close_stdin()
+        if not self.id:  # it was made ahead, and never had an order
+            for fd in (self._out_r, self._err_r, self._cwd_r, self._status_r, self._order_w):
+                os.close(fd)
 
     def state(self) -> dict[str, Any]:
         """As a background job: what is new since it was last asked."""
@@ -217,6 +251,23 @@ class Command:
         code = self.exited.result() if self.exited.done() and not self.exited.exception() else None
         status = "running" if running else "killed" if self.killed else "exited"
         return {"id": self.id, "status": status, "exit_code": code, "output_file": self.out.path}
+
+
+class Rounds:
+    """Rounds of killing, and when to stop being choosy."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.began = world, time.monotonic()
+
+    def kill(self, pids: list[int]) -> None:
+        for pid in pids:
+            send_signal(pid, signal.SIGKILL)
+        if self.world.alone and time.monotonic() - self.began > ALL_AFTER:
+            send_signal(-1, signal.SIGKILL)
+
+    def hopeless(self) -> bool:
+        """A process that the kernel itself does not let go."""
+        return time.monotonic() - self.began > GIVE_UP_AFTER
 
 
 def supervise(world: World, fds: tuple[int, ...]) -> None:
@@ -228,11 +279,17 @@ def supervise(world: World, fds: tuple[int, ...]) -> None:
             signal.signal(number, signal.SIG_DFL)
         LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.setpgid(0, 0)
+        first_to_go()
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         close_all_but(0, 1, 2, *fds)
-        program = os.fork()
+        try:
+            program = os.fork()
+        except OSError as error:
+            os.write(status, f"!{error.errno} {NO_PROCESS}\n".encode())
+            raise
         if program == 0:
             become(world, fds)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # where the program did not start, nobody listens any more
@@ -253,21 +310,22 @@ def supervise(world: World, fds: tuple[int, ...]) -> None:
 
 
 def become(world: World, fds: tuple[int, ...]) -> None:
-    """Wait for the order, then become it: own session, the agent's user, no privileges, four descriptors, no more."""
+    """Wait for the order, then become it: own session, the agent's user, four descriptors, no more. Until the order is
+    there it is ours, so that the agent cannot stop or kill it."""
     stdin, out, err, cwd, status, order = fds
     where = "cwd"
     try:
+        with open(order, "rb") as pipe:
+            data = pipe.read()
+        if not data:  # it was never wanted
+            os._exit(0)
         os.setsid()
         if world.uid:
             os.setgroups([])
             os.setresgid(world.gid, world.gid, world.gid)
             os.setresuid(world.uid, world.uid, world.uid)
-        LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         os.umask(0o022)
-        with open(order, "rb") as pipe:
-            data = pipe.read()
-        if not data:  # it was never wanted
-            os._exit(0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (world.largest_file, world.largest_file))
         call = json.loads(data)
         if call["stdin"]:
             os.dup2(stdin, 0)
@@ -289,7 +347,8 @@ def close_all_but(*keep: int) -> None:
         os.closerange(left + 1, right)
 
 
-def descendants(root: int) -> list[int]:
+def processes() -> dict[int, list[int]]:
+    """The children of each process, as they are now."""
     parents: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -298,12 +357,21 @@ def descendants(root: int) -> list[int]:
                     parents.setdefault(int(file.read().rpartition(b")")[2].split()[1]), []).append(int(name))
             except OSError:
                 continue
+    return parents
+
+
+def descendants(root: int, parents: dict[int, list[int]]) -> list[int]:
     found, queue = [], [root]
     while queue:
         children = parents.get(queue.pop(), [])
         found += children
         queue += children
     return found
+
+
+def first_word(process: int | str) -> bytes:
+    with open(f"/proc/{process}/cmdline", "rb") as file:
+        return file.read().split(b"\0")[0]
 
 
 def send_signal(pid: int, number: int) -> None:
