@@ -31,7 +31,6 @@ PROBES = (
     "unix sockets", "processes", "privileges",
 )  # fmt: skip
 SECONDS = 10.0
-FILTERED = False  # whether our own system call filter is in every sandbox: then a vsock must not even be made
 _METADATA = (("169.254.169.254", 80), ("fd00:ec2::254", 80), ("100.100.100.200", 80))
 _DIRECT = (("1.1.1.1", 443), ("1.1.1.1", 53), ("2606:4700:4700::1111", 443))  # nothing is sent: a way there is enough
 _GATEWAY_PORTS = (22, 53, 80, 2375)
@@ -65,7 +64,7 @@ async def probe_boundary(sandbox: Sandbox, seconds: float = SECONDS) -> Boundary
             "host": [[address, port] for address in (*own, *gateways, "127.0.0.1", "::1")],
             "gateways": [[address, port] for address in gateways for port in _GATEWAY_PORTS],
             "metadata": _METADATA, "direct": _DIRECT, "dns": name_servers(), "abstract": abstract,
-            "process": _this_process(), "uid": UID, "filtered": FILTERED,
+            "process": _this_process(), "uid": UID,
         }  # fmt: skip
         program = (files("dockwright.sandbox") / "probe.py").read_text("utf-8")
         argv = [f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", program]
