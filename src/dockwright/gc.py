@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -42,11 +42,22 @@ def _of_the_engine() -> Iterator[Leftover]:
         return
     mine: dict[str, str | list[str] | bool] = {"label": LABEL}
     try:
-        for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
-            if is_gone(container.labels.get(OWNER, "")):
+        containers = [
+            (container, container.labels)
+            for container in client.containers.list(all=True, filters=mine, ignore_removed=True)
+        ]
+        volumes = [(volume, volume.attrs.get("Labels") or {}) for volume in client.volumes.list(filters=mine)]
+        everything = [labels for _, labels in (*containers, *volumes)]
+        in_use = {labels.get(LABEL) for labels in everything if not _is_gone(labels)}  # taken over by a resumed run
+        for container, labels in containers:
+            if _is_gone(labels) and labels.get(LABEL) not in in_use:
                 yield Leftover(f"container {container.name}", partial(container.remove, force=True, v=True))
-        for volume in client.volumes.list(filters=mine):
-            if is_gone((volume.attrs.get("Labels") or {}).get(OWNER, "")):
+        for volume, labels in volumes:
+            if _is_gone(labels) and labels.get(LABEL) not in in_use:
                 yield Leftover(f"volume {volume.name}", partial(volume.remove, force=True))
     finally:
         client.close()
+
+
+def _is_gone(labels: Mapping[str, str]) -> bool:
+    return is_gone(labels.get(OWNER, ""))

@@ -42,13 +42,18 @@ def policy_of(settings: SandboxSettings) -> Policy:
 
 @asynccontextmanager
 async def open_bench(
-    settings: SandboxSettings, host: Host, name: str, purpose: Literal["work", "proof"], journal: Journal
+    settings: SandboxSettings,
+    host: Host,
+    name: str,
+    purpose: Literal["work", "proof"],
+    journal: Journal,
+    again: bool = False,
 ) -> AsyncIterator[Sandbox]:
-    """A sandbox as it was configured, with its way out. Raises SandboxError; nothing falls back to less isolation
-    than was asked for."""
+    """A sandbox as it was configured, with its way out; `again` takes over what is left of one. Raises SandboxError;
+    nothing falls back to less isolation than was asked for."""
     began = time.monotonic()
     policy = policy_of(settings)
-    place = await choose_place(settings, host, name)
+    place = await choose_place(settings, host, name, again=again)
     async with open_sandbox(place) as sandbox:
         sandbox = replace(sandbox, network=str(policy))
         await _prove_closed(sandbox, purpose, journal)
@@ -64,7 +69,7 @@ async def open_bench(
         await journal.append(
             SandboxStarted(
                 purpose=purpose, backend=place.backend, id=place.id, image=place.image, network=str(policy),
-                seconds=time.monotonic() - began,
+                seconds=time.monotonic() - began, found=place.found,
             )
         )  # fmt: skip
         if place.backend == "bubblewrap" and purpose == "work":
@@ -83,11 +88,11 @@ async def _prove_closed(sandbox: Sandbox, purpose: Literal["work", "proof"], jou
     found.raise_for_leaks(sandbox)
 
 
-async def choose_place(settings: SandboxSettings, host: Host, name: str) -> Place:
+async def choose_place(settings: SandboxSettings, host: Host, name: str, *, again: bool = False) -> Place:
     """Docker where an engine answers or was asked for, else bubblewrap, unless what was asked for needs an engine."""
     docker = Docker(
         settings.image or WORKBENCH, name, memory=settings.memory, cpus=settings.cpus,
-        pids=settings.pids, oci_runtime=settings.oci_runtime,
+        pids=settings.pids, oci_runtime=settings.oci_runtime, again=again,
     )  # fmt: skip
     if settings.backend == "docker":
         return docker
@@ -99,4 +104,4 @@ async def choose_place(settings: SandboxSettings, host: Host, name: str) -> Plac
         except SandboxError:
             if settings.image or settings.oci_runtime:
                 raise
-    return Bubblewrap(host.root, name, pids=settings.pids)
+    return Bubblewrap(host.root, name, pids=settings.pids, again=again)

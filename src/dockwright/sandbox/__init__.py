@@ -36,6 +36,7 @@ ENV = {
 }
 
 OnOutput = Callable[[bytes], None]
+Found = Literal["nothing", "workspace", "all"]
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,18 @@ class Stat:
 
 
 class Place(Protocol):
-    """What a backend launches: somewhere with a runner in it. The only thing that backends implement."""
+    """What a backend launches: somewhere with a runner in it. The only thing that backends implement.
+
+    `again` is to take over what a process that is gone left of it; `found` is what was there. `left` is to let it be
+    when it is closed, so that it can be found."""
 
     backend: str
     id: str
     image: str
     env: dict[str, str]  # what the image sets for its programs, known once it was launched
+    again: bool
+    found: Found
+    left: bool
 
     @property
     def runtime(self) -> str:
@@ -247,4 +254,7 @@ async def _start(place: Place, env: Mapping[str, str]) -> Sandbox:
     except OSError as error:
         raise SandboxError(f"The runner in {place.backend} {place.id} did not start: {error}") from error
     base = {"PATH": PATH, "HOME": HOME, "USER": "agent", "LOGNAME": "agent", "SHELL": answer["shell"], **ENV}
-    return Sandbox(place, channel, env={**base, **place.env, **env}, shell=answer["shell"], runtime=place.runtime)
+    sandbox = Sandbox(place, channel, env={**base, **place.env, **env}, shell=answer["shell"], runtime=place.runtime)
+    if place.found == "all":  # what the runner before had started is nobody's any more
+        await sandbox.exec([f"{place.runtime}/bin/python3", "-I", "-S", "-c", "import os; os.kill(-1, 9)"], cwd="/")
+    return sandbox

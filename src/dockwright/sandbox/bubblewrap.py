@@ -11,12 +11,13 @@ import os
 import shutil
 import socket
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from dockwright.errors import SandboxError
-from dockwright.sandbox import HOME, PATH, RUNTIME, WORKSPACE
+from dockwright.sandbox import HOME, PATH, RUNTIME, WORKSPACE, Found
 from dockwright.sandbox.channel import Channel
-from dockwright.sandbox.owner import owner
+from dockwright.sandbox.owner import is_gone, owner
 from dockwright.sandbox.runner import BOOT, source
 
 WEAKNESS = (
@@ -33,15 +34,28 @@ _ETC = {
 }
 
 
+def _find(run: str) -> Path | None:
+    """The folder that a process which is gone left of this run; the rest of the sandbox went with it."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}{run}-*"):
+        with suppress(OSError):
+            mine = folder.stat().st_uid == os.getuid()
+            if mine and (folder / "workspace").is_dir() and is_gone((folder / OWNER_FILE).read_text()):
+                return folder
+    return None
+
+
 class Bubblewrap:
     """A root file system of the host's (`root`, "/" for the host's own /usr), read-only, and a workspace of its own."""
 
     backend = "bubblewrap"
 
-    def __init__(self, root: Path, run: str, *, memory: int = 16 << 30, pids: int = 512) -> None:
-        self.root, self.id, self.image = root, run, str(root)
+    def __init__(self, root: Path, run: str, *, memory: int = 16 << 30, pids: int = 512, again: bool = False) -> None:
+        self.root, self.id, self.image, self.again = root, run, str(root), again
         self._memory, self._pids = memory, pids
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{run}-"))
+        there = _find(run) if again else None
+        self.found: Found = "workspace" if there else "nothing"
+        self.left = False
+        self._folder = there or Path(tempfile.mkdtemp(prefix=f"{PREFIX}{run}-"))
         self.env: dict[str, str] = {}
         self._process: asyncio.subprocess.Process | None = None
 
@@ -91,6 +105,8 @@ class Bubblewrap:
             await self._process.wait()
         if self._process:
             await asyncio.wait([self._listening], timeout=2)
+        if self.left:
+            return
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def _listen(self, channel: Channel) -> None:

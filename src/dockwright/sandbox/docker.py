@@ -10,13 +10,14 @@ import asyncio
 import secrets
 import socket
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dockwright.errors import ConfigError, SandboxError
-from dockwright.sandbox import HOME, RUNTIME, WORKSPACE
+from dockwright.sandbox import HOME, RUNTIME, WORKSPACE, Found
 from dockwright.sandbox.channel import Channel
 from dockwright.sandbox.engine import LABEL, OWNER, connect, find_image, in_thread, persist
-from dockwright.sandbox.owner import owner
+from dockwright.sandbox.owner import is_gone, owner
 from dockwright.sandbox.runner import BOOT, source
 
 if TYPE_CHECKING:
@@ -59,18 +60,22 @@ class Docker:
         cpus: float = 2.0,
         pids: int = 512,
         oci_runtime: str | None = None,
+        again: bool = False,
     ) -> None:
-        self.image, self.id = image, run
+        self.image, self.id, self.again = image, run, again
+        self.found: Found = "nothing"
+        self.left = False
         self._runtime_image = runtime_image
         self._memory, self._cpus, self._pids, self._oci_runtime = memory, cpus, pids, oci_runtime
         self.env: dict[str, str] = {}
         self._client: DockerClient | None = None
         self._container: Container | None = None
         self._volume = f"dockwright-{run}-{secrets.token_hex(4)}"  # nobody else's, so that it can be removed
+        self._mark = f"{self._volume}-owner"
 
     async def start_runner(self) -> Channel:
         if self._container is None:
-            self._container = await in_thread(self._launch)
+            self._container = await in_thread(self._launch_or_find)
         sock = await in_thread(self._attach)
         loop = asyncio.get_running_loop()
         channel = Channel()
@@ -92,10 +97,40 @@ class Docker:
 
     # in threads
 
-    def _launch(self) -> Container:
+    def _launch_or_find(self) -> Container:
+        client = self._client = connect()
+        there = self._find(client)
+        if there and self.again:
+            return self._take_over(client, there)
+        if there:
+            persist(lambda: there.remove(force=True, v=True))
+        return self._launch(client)
+
+    def _find(self, client: DockerClient) -> Container | None:
+        """A container of this very name whose process is gone."""
+        from docker.errors import NotFound
+
+        try:
+            there = client.containers.get(f"dockwright-{self.id}")
+        except NotFound:
+            return None
+        return there if there.labels.get(LABEL) == self.id and is_gone(there.labels.get(OWNER, "")) else None
+
+    def _take_over(self, client: DockerClient, there: Container) -> Container:
+        """Labels cannot be changed: whose it is now says an empty volume beside it."""
+        client.volumes.create(self._mark, labels={LABEL: self.id, OWNER: owner()})
+        mounts = {mount["Destination"]: mount["Name"] for mount in there.attrs["Mounts"] if "Name" in mount}
+        self._volume = mounts[WORKSPACE]
+        self._container = there
+        self.env = _variables(there.image.attrs) if there.image else {}
+        self.found = "all" if there.status == "running" else "workspace"
+        if there.status != "running":
+            there.start()
+        return there
+
+    def _launch(self, client: DockerClient) -> Container:
         from docker.types import LogConfig, Mount, Ulimit
 
-        client = self._client = connect()
         labels = {LABEL: self.id, OWNER: owner()}
         runtime = self._runtime_volume(client)
         if self._oci_runtime and self._oci_runtime not in client.info()["Runtimes"]:
@@ -103,10 +138,7 @@ class Docker:
                 f"The engine has no runtime called {self._oci_runtime}. Install it in the engine or choose another."
             )
         image = find_image(client, self.image)
-        said = image.attrs["Config"].get("Env") or []
-        self.env = dict(
-            line.split("=", 1) for line in said if "=" in line and not line.startswith(("LD_PRELOAD=", "LD_AUDIT="))
-        )
+        self.env = _variables(image.attrs)
         client.volumes.create(self._volume, labels=labels)
         container = client.containers.create(
             image,
@@ -194,11 +226,24 @@ class Docker:
     def _remove(self, client: DockerClient) -> None:
         """Both, also where somebody else is just removing the container: then its volume is busy for a moment."""
         try:
-            if (container := self._container) is not None:
+            if (container := self._container) is not None and not self.left:
                 persist(lambda: container.remove(force=True, v=True))
-            persist(lambda: client.volumes.get(self._volume).remove(force=True))
+            for volume in (self._mark,) if self.left else (self._volume, self._mark):
+                persist(partial(_remove_volume, client, volume))
         finally:
             client.close()
+
+
+def _remove_volume(client: DockerClient, name: str) -> None:
+    client.volumes.get(name).remove(force=True)
+
+
+def _variables(image: dict[str, Any]) -> dict[str, str]:
+    """What an image sets for its programs."""
+    said = image["Config"].get("Env") or []
+    return dict(
+        line.split("=", 1) for line in said if "=" in line and not line.startswith(("LD_PRELOAD=", "LD_AUDIT="))
+    )
 
 
 class _Demultiplexer(asyncio.Protocol):
