@@ -85,6 +85,11 @@ class History:
             return False
         return not any(block["type"] == "tool_use" for block in last.content)
 
+    def ends_with(self, text: str) -> bool:
+        """Whether the model was just told this."""
+        last = self._items[-1] if self._items else None
+        return isinstance(last, Prompted) and last.content[-1].get("text") == text
+
     def left(self, answer: Answered) -> list[JsonObject]:
         """Its calls that never started; none where one of them was stopped halfway, on which the others may depend."""
         calls = [block for block in answer.content if block["type"] == "tool_use"]

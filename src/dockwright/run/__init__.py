@@ -157,7 +157,8 @@ async def carry_out(
         try:
             async with open_work(task, config, host, folder, journal, events) as work:
                 status, reason = await _converse(work, task, journal, outcome)
-                await keep_last(work)
+                if (missed := await keep_last(work)) and status == "done":
+                    status, reason = "limit", f"the last changes could not be kept: {missed}"
         except SandboxLost as error:
             if work is None:
                 raise
@@ -211,7 +212,7 @@ async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) 
         if not session.history.messages():
             notes = await project_notes_of(work.sandbox)
             await session.ask([*notes, {"type": "text", "text": task.prompt}])
-        elif work.told and not session.history.is_over:
+        elif work.told and not session.history.is_over and not session.history.ends_with(work.told):
             await session.ask(work.told, source="harness")
         else:
             await session.ask(None)

@@ -6,7 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from dockwright.errors import ConfigError
-from dockwright.events import CheckpointMade, Event, Restored, RunStarted, ToolFinished, TurnStarted
+from dockwright.events import (
+    CheckpointMade,
+    Event,
+    Prompted,
+    Restored,
+    RunStarted,
+    SandboxStarted,
+    SessionStarted,
+    ToolFinished,
+    ToolStarted,
+    TurnStarted,
+)
 from dockwright.sandbox import WORKSPACE
 
 
@@ -30,12 +41,16 @@ class Moments:
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.now = Moment()
         self.restored = False  # whether nothing happened since it was gone back
+        self.entered = False  # whether the sandbox that was started last was made ready to work in
         self._before: list[Moment] = []
         for event in events:
             self.add(event)
 
     def add(self, event: Event) -> None:
+        self.entered |= isinstance(event, SessionStarted | Prompted | TurnStarted | ToolStarted)
         match event:
+            case SandboxStarted(purpose="work", found="nothing"):
+                self.entered = False
             case RunStarted(base=base):
                 self.now = replace(self.now, commit=base or "")
             case TurnStarted(turn=turn):

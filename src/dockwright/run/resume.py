@@ -15,7 +15,7 @@ from dockwright.config import Config
 from dockwright.events import Restored, RunStarted, SandboxStarted, Status
 from dockwright.journal import Journal, Sink, read
 from dockwright.result import RunResult
-from dockwright.run import Outcome, carry_out, to_its_end
+from dockwright.run import Outcome, carry_out, to_its_end, write_report
 from dockwright.run.bench import Host
 from dockwright.run.moments import Moment, Moments
 from dockwright.run.order import load_order
@@ -33,7 +33,8 @@ async def resume(folder: Path, config: Config, host: Host, sinks: Sequence[Sink]
     with Journal(path) as journal:
         events = tuple(await asyncio.to_thread(lambda: tuple(read(path))))
         outcome = Outcome(events)
-        if has_ended(outcome.result):
+        if outcome.result.status in ENDED:
+            write_report(folder, outcome.result)  # the process may have been killed just before it did
             return outcome.result
         journal.sinks = (outcome.take, *sinks)
         for event in events:
@@ -44,10 +45,6 @@ async def resume(folder: Path, config: Config, host: Host, sinks: Sequence[Sink]
                 config = config.model_copy(update={"sandbox": config.sandbox.model_copy(update=backend)})
         await to_its_end(carry_out(task, config, host, folder, journal, outcome, events), folder, journal, outcome)
     return outcome.result
-
-
-def has_ended(result: RunResult) -> bool:
-    return result.status in ENDED
 
 
 async def undo(folder: Path, turns: int) -> Moment:

@@ -110,8 +110,9 @@ def not_taken(checkpoint: Checkpoint) -> str:
     return next((line for line in checkpoint.left_out if line.startswith(NOTHING_NEW)), "")
 
 
-async def keep_last(work: Work) -> None:
-    """Keep the work before its sandbox is closed. Where that fails, the sandbox is left as it is, and named."""
+async def keep_last(work: Work) -> str:
+    """Keep the work before its sandbox is closed. Where that fails, the sandbox is left as it is, and named, and the
+    reason is returned."""
     try:
         await keep(work, work.session.history.turn)
         missed = not_taken(work.workspace.last)
@@ -125,6 +126,7 @@ async def keep_last(work: Work) -> None:
             f"left as it is. Mend that, then: dockwright resume {run}"
         )
         work.journal.tell(Noted(level="error", text=text))
+    return missed
 
 
 async def go_back(work: Work, to: Moment) -> None:
@@ -183,7 +185,8 @@ async def open_work(
             resumed = Resumed(run=task.run, version=__version__, turn=moments.now.turn)
             await journal.append(resumed)
             events = (*events, resumed)
-        async with open_bench(config.sandbox, host, task.run, "work", journal, again) as sandbox:
+        entered = moments.entered
+        async with open_bench(config.sandbox, host, task.run, "work", journal, again and entered) as sandbox:
             if not again:
                 await workspace.enter(sandbox)
             elif sandbox.place.found == "nothing":

@@ -52,7 +52,10 @@ class Bubblewrap:
     def __init__(self, root: Path, run: str, *, memory: int = 16 << 30, pids: int = 512, again: bool = False) -> None:
         self.root, self.id, self.image, self.again = root, run, str(root), again
         self._memory, self._pids = memory, pids
-        there = _find(run) if again else None
+        there = _find(run)
+        if there and not again:
+            shutil.rmtree(there, ignore_errors=True)
+            there = None
         self.found: Found = "workspace" if there else "nothing"
         self.left = False
         self._folder = there or Path(tempfile.mkdtemp(prefix=f"{PREFIX}{run}-"))
