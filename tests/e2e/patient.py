@@ -25,13 +25,15 @@ TWELVE: list[Turn | str] = [
     Turn([bash("ls; cat README.md")]),
     Turn([tool_use("Write", {"file_path": FILE, "content": "echo one\necho two\n"})]),
     Turn([tool_use("Edit", {"file_path": FILE, "old_string": "one", "new_string": "eins"})]),
-    Turn([bash("git checkout -q -B side; git add -A; git commit -qm shop; git log --format=%s; sh app.sh")]),
+    Turn(
+        [bash("git checkout -q -B side; git add -A; git commit -qm shop > /tmp/said; git log --format=%s; sh app.sh")]
+    ),
     Turn([tool_use("Read", {"file_path": FILE}), tool_use("Grep", {"pattern": "two", "output_mode": "content"})]),
     Turn([bash("mkdir -p lib && cd lib && echo part > part.txt && pwd")]),
     Turn([bash("pwd > where.txt; cat part.txt")]),
     Turn([tool_use("Write", {"file_path": "/workspace/b.sh", "content": "echo b\n"}), bash("cat ../b.sh > ../c.sh")]),
     Turn([tool_use("Edit", {"file_path": "/workspace/b.sh", "old_string": "echo b", "new_string": "echo B"})]),
-    Turn([bash("rm ../README.md; git branch --show-current; git log --format=%s; git status --porcelain | sort")]),
+    Turn([bash("rm -f ../README.md; git branch --show-current; git log --format=%s; git status --porcelain | sort")]),
     Turn([REPORT]),
     "It is done.",
 ]

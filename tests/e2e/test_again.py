@@ -27,7 +27,7 @@ DESTROY = bash(
     "cd ..; git checkout -qb other; rm -rf src README.md; git commit -qam gone; git branch -qD main; touch x"
 )
 LOOK = bash("pwd; git branch --show-current; git log --format=%s; git status --porcelain; cat one two; ls ..")
-SEEN = "/workspace/src\nmain\none\nStart\n?? two\none\ntwo\nREADME.md\nsrc"
+SEEN = "/workspace/src\nmain\none\nStart\n?? src/two\none\ntwo\nREADME.md\nsrc"
 ENDING: list[Turn | str] = [LOOK, Turn([REPORT]), "Done."]
 
 
@@ -70,7 +70,7 @@ async def test_a_fork_is_a_run_of_its_own_and_the_first_is_not_touched(desk: Des
         asked = [block.get("text") for block in api.requests[0].body["messages"][-1]["content"]]
         assert "Look around." in asked
     assert results(second)[-2] == SEEN
-    assert [event.cost for event in read(second / "journal.jsonl") if isinstance(event, Answered)][0] == 0
+    assert next(event.cost for event in read(second / "journal.jsonl") if isinstance(event, Answered)) == 0
     assert everything(first) == before
     assert desk.git("rev-parse", f"dockwright/{first.name}") == branch
     assert desk.git("ls-tree", "-r", "--name-only", f"dockwright/{second.name}").split()[1:] == ["src/one", "src/two"]

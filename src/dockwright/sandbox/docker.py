@@ -7,6 +7,7 @@ The SDK is synchronous and is called in threads; the runner's stream is its hija
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import socket
 import ssl
@@ -31,6 +32,7 @@ WORKBENCH_HAS = (
 )
 # What an image could set to change what the loader puts into our programs; a variable can be emptied, not unset.
 _HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
+_MARK = "-owner"
 # PID 1 of the container: reaps what nobody else does, ends when told to.
 _INIT = """
 import os, signal
@@ -71,7 +73,6 @@ class Docker:
         self._client: DockerClient | None = None
         self._container: Container | None = None
         self._volume = f"dockwright-{run}-{secrets.token_hex(4)}"  # nobody else's, so that it can be removed
-        self._mark = f"{self._volume}-owner"
 
     async def start_runner(self) -> Channel:
         if self._container is None:
@@ -118,7 +119,7 @@ class Docker:
 
     def _take_over(self, client: DockerClient, there: Container) -> Container:
         """Labels cannot be changed: whose it is now says an empty volume beside it."""
-        client.volumes.create(self._mark, labels={LABEL: self.id, OWNER: owner()})
+        client.volumes.create(f"{self._volume}{_MARK}", labels={LABEL: self.id, OWNER: owner()})
         mounts = {mount["Destination"]: mount["Name"] for mount in there.attrs["Mounts"] if "Name" in mount}
         self._volume = mounts[WORKSPACE]
         self._container = there
@@ -228,14 +229,13 @@ class Docker:
         try:
             if (container := self._container) is not None and not self.left:
                 persist(lambda: container.remove(force=True, v=True))
-            for volume in (self._mark,) if self.left else (self._volume, self._mark):
-                persist(partial(_remove_volume, client, volume))
+            ours = re.compile(rf"dockwright-{re.escape(self.id)}-[0-9a-f]{{8}}({_MARK})?")
+            for volume in client.volumes.list(filters={"label": f"{LABEL}={self.id}"}):  # killed ones' are among them
+                name = str(volume.name)
+                if ours.fullmatch(name) and not (self.left and name == self._volume):
+                    persist(partial(volume.remove, force=True))
         finally:
             client.close()
-
-
-def _remove_volume(client: DockerClient, name: str) -> None:
-    client.volumes.get(name).remove(force=True)
 
 
 def _variables(image: dict[str, Any]) -> dict[str, str]:
