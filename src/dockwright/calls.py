@@ -128,8 +128,7 @@ class Calls:
             asked.call = None
         if alone and (denied := asked.untold()):
             result = replace(result, text="\n".join((result.text, *denied)))
-        tool = self._tools.get(call.name)
-        if self._after_change and tool and not tool.read_only:
+        if self._after_change and alone:
             await self._after_change(self._turn)
         await self._finish(call, result)
 
