@@ -39,14 +39,14 @@ def said_by_user(api: ScriptedApi) -> list[str]:
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGHUP])
 async def test_a_chat_goes_on_after_it_was_closed(place: Place, backend: str, end: signal.Signals) -> None:
     one: Script = [bash("echo one > one.txt; git add -A; git commit -qm one"), "One."]
-    async with ScriptedApi([*one, bash("rm one.txt README"), "Gone."]) as api:
-        async with InPipe.open(place, api, backend) as chat:
-            chat.say("please one", "please two")
-            await chat.see("Gone.")
-            while sum(isinstance(event, CheckpointMade) for event in place.events) < 2:
-                await asyncio.sleep(0.05)
-            chat.process.send_signal(end)
-            await chat.process.wait()
+    turns: Script = [*one, bash("rm one.txt README"), "Gone."]
+    async with ScriptedApi(turns) as api, InPipe.open(place, api, backend) as chat:
+        chat.say("please one", "please two")
+        await chat.see("Gone.")
+        while sum(isinstance(event, CheckpointMade) for event in place.events) < 2:
+            await asyncio.sleep(0.05)
+        chat.process.send_signal(end)
+        await chat.process.wait()
     async with ScriptedApi([*one, "So."]) as api:
         said, code = await again(place, api, place.run.name, "/undo", "please go on")
         assert code == 0, said
