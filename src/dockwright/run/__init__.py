@@ -44,8 +44,9 @@ from dockwright.proof import prove
 from dockwright.report import render_json, render_markdown
 from dockwright.result import RunResult, exit_code_of
 from dockwright.run.bench import Host, open_bench, policy_of
+from dockwright.run.moments import Moments
 from dockwright.run.order import save_order
-from dockwright.run.work import Task, Work, deliver, keep_last, open_work, project_notes_of
+from dockwright.run.work import Task, Work, checkpoint_of, deliver, keep_last, open_work, project_notes_of
 from dockwright.tools import TOOLS
 from dockwright.workspace import Workspace
 from dockwright.workspace.hardened import GitError
@@ -151,6 +152,7 @@ async def carry_out(
     """Work, delivery and proof; `events` are those of the run so far. Returns how it ended."""
     if _is_delivered(events) and outcome.report:
         workspace = Workspace.load(folder)
+        workspace.last = await checkpoint_of(workspace, Moments(events).now)
         await journal.append(Resumed(run=task.run, version=__version__, turn=outcome.result.turns))
     else:
         work = None

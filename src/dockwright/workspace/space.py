@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -76,13 +77,23 @@ class Workspace:
             kept = json.loads((state / "workspace.json").read_bytes())
         except FileNotFoundError:
             raise ConfigError(f"{state} holds no workspace: that run ended before it took the repository in.") from None
+        with suppress(OSError, ValueError):  # newer, but a power loss may have eaten it; then the journal knows
+            kept |= json.loads((state / "last.json").read_bytes())
         lists = {name: tuple(kept[name]) for name in ("carried", "left_out", "refused")}
         last = Checkpoint(**kept["last"] | {"left_out": tuple(kept["last"]["left_out"])})
         return cls(**kept | lists | {"repo": Path(kept["repo"]), "state": state, "last": last})
 
     def save(self) -> None:
         kept = asdict(self) | {"repo": str(self.repo), "state": str(self.state)}
+        (self.state / "last.json").unlink(missing_ok=True)
         write_durably(self.state / "workspace.json", json.dumps(kept).encode())
+
+    def _save_last(self) -> None:
+        """After each checkpoint, and so without waiting for the disk, or insisting on it."""
+        beside = self.state / ".last.json"
+        with suppress(OSError):
+            beside.write_text(json.dumps({"last": asdict(self.last), "refused": self.refused}))
+            beside.replace(self.state / "last.json")
 
     @property
     def quarantine(self) -> Quarantine:
@@ -110,7 +121,7 @@ class Workspace:
         made, git = await asyncio.gather(self._files(sandbox, message), self.own_git.keep(sandbox, before.git))
         self.last = replace(made, git=git)
         if self.last != before:
-            await asyncio.to_thread(self.save)
+            await asyncio.to_thread(self._save_last)
         return self.last
 
     async def restore(self, sandbox: Sandbox, to: Checkpoint) -> str:
