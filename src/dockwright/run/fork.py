@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dockwright.events import (
     Answered,
+    BoundaryTested,
     CheckFinished,
     CheckpointMade,
     Delivered,
@@ -36,7 +37,9 @@ from dockwright.run.work import checkpoint_of, new_run_id
 from dockwright.workspace import Workspace
 from dockwright.workspace.durable import write_durably
 
-_OF_ITS_OWN = (Resumed, SandboxStarted, Reported, CheckFinished, NetworkAsked, Delivered, Noted, RunFinished)
+_OF_ITS_OWN = (
+    Resumed, SandboxStarted, BoundaryTested, Reported, CheckFinished, NetworkAsked, Delivered, Noted, RunFinished,
+)  # fmt: skip
 
 
 async def fork(folder: Path, turn: int, prompt: str | None = None) -> Path:
