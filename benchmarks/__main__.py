@@ -3,6 +3,7 @@
 calls     our Bash, Read and Edit over the channel, against `docker exec` doing the same
 grep      our Grep against a bare rg on the same tree of 20,000 files, both in the sandbox
 tunnel    bytes through the channel against a plain TCP connection on loopback
+keep      what keeping the files after a call costs, against `git status` on the same tree of 20,000 files
 session   20 turns of one call each over the scripted API: our time between an answer and the next request
 start     `dockwright --help` as a process, and the memory of this process
 """
@@ -18,6 +19,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from benchmarks.checkpoint import checkpoint_cost
 from benchmarks.session import session_cost
 from benchmarks.tunnel import tunnels
 from dockwright.sandbox import Sandbox, open_sandbox
@@ -123,6 +125,8 @@ async def main() -> None:
         await tunnels(sandbox)
         with tempfile.TemporaryDirectory() as folder:
             await session_cost(sandbox, Path(folder))
+        with tempfile.TemporaryDirectory() as folder:
+            await checkpoint_cost(sandbox, Path(folder))
     await start()
 
 

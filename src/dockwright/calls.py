@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -44,8 +44,16 @@ class _Call:
 class Calls:
     """`take` is told of each complete block, `end` of the whole answer. The tasks of the group are the calls."""
 
-    def __init__(self, turn: int, tools: Mapping[str, type[Tool]], context: ToolContext, journal: Journal) -> None:
+    def __init__(
+        self,
+        turn: int,
+        tools: Mapping[str, type[Tool]],
+        context: ToolContext,
+        journal: Journal,
+        after_change: Callable[[int], Awaitable[None]] | None = None,
+    ) -> None:
         self._turn, self._tools, self._context, self._journal = turn, tools, context, journal
+        self._after_change = after_change
         self._blocks: list[JsonObject] = []
         self._calls: list[_Call] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -66,6 +74,12 @@ class Calls:
             task = group.create_task(self._run(call, tuple(self._tasks)))
             self._tasks.append(task)
             self._barrier = (task,)
+
+    def take_left(self, blocks: Iterable[JsonObject], group: asyncio.TaskGroup) -> None:
+        """Calls of an answer that the journal has, which were never started."""
+        self._known = True
+        for block in blocks:
+            self.take(block, group)
 
     async def start_over(self, attempt: int, reason: str, delay: float) -> None:
         """The message will be sent anew: its blocks so far, none of them a call, do not count."""
@@ -114,6 +128,8 @@ class Calls:
             asked.call = None
         if alone and (denied := asked.untold()):
             result = replace(result, text="\n".join((result.text, *denied)))
+        if self._after_change and alone:
+            await self._after_change(self._turn)
         await self._finish(call, result)
 
     async def _act(self, call: _Call) -> ToolResult:
@@ -146,6 +162,7 @@ class Calls:
                 content=encodable(content),
                 is_error=result.is_error,
                 details=dict(result.details),
+                context=self._context.news(),
                 seconds=time.monotonic() - (call.began or time.monotonic()),
             ),
         )

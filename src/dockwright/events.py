@@ -63,8 +63,18 @@ class RunStarted(_Event):
     checks: tuple[str, ...] = ()
 
 
+class Resumed(_Event):
+    """A process took the run up again, after `turn`; the process before was killed, or ended it too early."""
+
+    type: Literal["run.resumed"] = "run.resumed"
+    run: str
+    version: str
+    turn: int
+
+
 class SandboxStarted(_Event):
-    """`purpose` is "work" or "proof"; `seconds` the time until the runner answered."""
+    """`purpose` is "work" or "proof"; `seconds` the time until the runner answered. `found` is what was still there of
+    the run's own: nothing, the files of the workspace, or the whole sandbox."""
 
     type: Literal["sandbox.started"] = "sandbox.started"
     purpose: Literal["work", "proof"]
@@ -73,6 +83,7 @@ class SandboxStarted(_Event):
     image: str
     network: str
     seconds: float
+    found: Literal["nothing", "workspace", "all"] = "nothing"
 
 
 class BoundaryTested(_Event):
@@ -173,7 +184,8 @@ class ToolOutput(_Event):
 
 
 class ToolFinished(_Event):
-    """`content` is the tool_result content that the model reads; `details` is for people and the report."""
+    """`content` is the tool_result content that the model reads; `details` is for people and the report. `context` is
+    what the call changed for later ones: the shell's "cwd", and "seen", file -> sha256 or null."""
 
     type: Literal["tool.finished"] = "tool.finished"
     turn: int
@@ -182,24 +194,33 @@ class ToolFinished(_Event):
     content: str | tuple[JsonObject, ...]
     is_error: bool
     details: JsonObject = {}
+    context: JsonObject = {}
     seconds: float
 
 
 class CheckpointMade(_Event):
-    """The workspace as a commit in the run's own repository, after a turn that changed something."""
+    """The workspace as a commit in the run's own repository, after a call that changed something and before its result.
+
+    `git` names what was kept of the workspace's own repository: None as it was at first, "" where it could not be kept.
+    `services` names the kept state of the databases."""
 
     type: Literal["checkpoint.made"] = "checkpoint.made"
     turn: int
     commit: str
     tree: str
+    git: str | None = None
+    services: str | None = None
 
 
 class Restored(_Event):
-    """The workspace and the conversation went back to the end of `turn` (0: before the first)."""
+    """The workspace and the conversation went back to the end of `turn` (0: before the first). `git` and `services` are
+    those of its checkpoint."""
 
     type: Literal["restored"] = "restored"
     turn: int
     commit: str
+    git: str | None = None
+    services: str | None = None
 
 
 class Reported(_Event):
@@ -263,7 +284,8 @@ class RunFinished(_Event):
 
 
 Event = (
-    RunStarted | SandboxStarted | BoundaryTested | SessionStarted | Prompted | TurnStarted | ModelRetried | TextDelta
+    RunStarted | Resumed | SandboxStarted | BoundaryTested | SessionStarted | Prompted | TurnStarted | ModelRetried
+    | TextDelta
     | AnswerStarted | Answered | ToolStarted | ToolOutput | ToolFinished | CheckpointMade | Restored | Reported
     | CheckFinished | NetworkAsked | Delivered | Noted | RunFinished
 )  # fmt: skip

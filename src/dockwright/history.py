@@ -17,6 +17,7 @@ from dockwright.events import (
     JsonObject,
     Prompted,
     Restored,
+    Resumed,
     SessionStarted,
     ToolFinished,
     ToolStarted,
@@ -51,6 +52,10 @@ class History:
         match event:
             case SessionStarted():
                 self.started = event
+            case Resumed() if not any(
+                not isinstance(item, Prompted) and item.turn == self.turn for item in self._items
+            ):
+                self.turn -= self.turn in self._starts  # its answer never came: it is asked for again
             case TurnStarted(turn=turn):
                 self.turn = turn
                 self._starts[turn] = len(self._items)
@@ -65,6 +70,32 @@ class History:
                 self._results[event.id] = event
             case Restored(turn=turn):
                 self._items = self._items[: self._end(turn)]
+
+    @property
+    def last_answer(self) -> Answered | None:
+        """The answer with which the conversation stopped, if nothing was asked after it."""
+        last = self._items[-1] if self._items else None
+        return last if isinstance(last, Answered) else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the model ended its turn and nothing was asked after that."""
+        last = self.last_answer
+        if last is None or last.stop_reason in ("pause_turn", "max_tokens"):
+            return False
+        return not any(block["type"] == "tool_use" for block in last.content)
+
+    def ends_with(self, text: str) -> bool:
+        """Whether the model was just told this."""
+        last = self._items[-1] if self._items else None
+        return isinstance(last, Prompted) and last.content[-1].get("text") == text
+
+    def left(self, answer: Answered) -> list[JsonObject]:
+        """Its calls that never started; none where one of them was stopped halfway, on which the others may depend."""
+        calls = [block for block in answer.content if block["type"] == "tool_use"]
+        if any(block["id"] in self._calls and block["id"] not in self._results for block in calls):
+            return []
+        return [block for block in calls if block["id"] not in self._calls]
 
     def messages(self) -> list[JsonObject]:
         """User and assistant messages; consecutive user content is one message, results first."""

@@ -1,49 +1,76 @@
 """The append-only file of events, which is the truth about a session.
 
-Append, then act: `append` returns when the line is on disk. Sinks (functions that take an event) are told after
-that, in order. A torn last line, left by a crash in the middle of a write, is ignored on reading and cut on opening.
+Append, then act: `append` returns when what must not be forgotten is on disk. Sinks (functions that take an event) are
+told after that, in order. A crash may leave a torn end, which is ignored on reading and cut on opening. Who writes
+holds a lock on the file, so that a run has one writer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from dockwright.errors import DockwrightError
-from dockwright.events import Answered, AnswerStarted, Event, RunFinished, ToolFinished, from_line, to_line
+from dockwright.errors import ConfigError, DockwrightError, LimitReached
+from dockwright.events import Answered, Delivered, Event, RunFinished, ToolFinished, ToolStarted, from_line, to_line
 from dockwright.redaction import LiveRedaction, Redaction
 
 Sink = Callable[[Event], None]
-_SYNCED = (AnswerStarted, Answered, ToolFinished, RunFinished)
+# An answer was paid, a call may have acted, a result will be told: each is on disk before the next step. What stands
+# before one of them in the file is on disk with it.
+_SYNCED = (Answered, ToolStarted, ToolFinished, Delivered, RunFinished)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_RESERVE = 1 << 20
 
 
 class JournalError(DockwrightError):
     """The journal cannot be read or written; nothing more is done, because it could not be remembered."""
 
 
+class DiskFull(LimitReached):
+    """There was no room left to remember the next step, so it was not taken."""
+
+
 class Journal:
-    """One writer. The file is created with mode 0600; its folder must exist. Neither file nor sinks are told secrets
-    that `redaction` knows."""
+    """One writer. The file is created with mode 0600; its folder must exist. Raises ConfigError where another process
+    writes it. Neither file nor sinks are told secrets that `redaction` knows.
+
+    A reserve beside it is given up when the disk is full, so that the end of the run can still be written down."""
 
     def __init__(self, path: Path, sinks: tuple[Sink, ...] = (), redaction: Redaction | None = None) -> None:
         self.path = path
         self.sinks = sinks
         self.redaction = redaction or Redaction()
         self._redacted = LiveRedaction(self.redaction)
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        _cut_torn_tail(path)
-        _sync_folder(path.parent)
+        self._reserve = path.with_name(".reserve")
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._syncing = asyncio.Lock()
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._written = self._synced = _cut_torn_end(self._fd)
+            _sync_folder(path.parent)
+            _fill(self._reserve)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise ConfigError(
+                f"Another process is at work on the run in {path.parent}. Wait until it has ended, or stop it."
+            ) from None
+        except OSError as error:
+            os.close(self._fd)
+            raise self._failure(error) from error
 
     async def append(self, event: Event) -> None:
-        """Write the event, sync it to disk if it is a model answer or a tool result, then tell the sinks."""
+        """Write the event, sync it to disk if something will be done that depends on it, then tell the sinks."""
         for said in self._redacted(event):
             self._write(said)
             if isinstance(said, _SYNCED):
                 try:
-                    await asyncio.to_thread(os.fsync, self._fd)
+                    await self._sync()
                 except OSError as error:
                     raise self._failure(error) from error
             self._tell(said)
@@ -54,21 +81,48 @@ class Journal:
             self._write(said)
             self._tell(said)
 
-    def _write(self, event: Event) -> None:
-        if not event.durable:
-            return
-        try:
-            _write_all(self._fd, to_line(event))
-        except OSError as error:
-            raise self._failure(error) from error
+    def tell(self, event: Event) -> None:
+        """Let the sinks know of something that is not written."""
+        for said in self._redacted(event):
+            self._tell(said)
 
     def _tell(self, event: Event) -> None:
         for sink in self.sinks:
             sink(event)
 
-    def _failure(self, error: OSError) -> JournalError:
+    def _write(self, event: Event) -> None:
+        if not event.durable:
+            return
+        line = to_line(event)
+        try:
+            _write_all(self._fd, line)
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(self._fd, self._written)
+            if error.errno in FULL:
+                self._reserve.unlink(missing_ok=True)
+            raise self._failure(error) from error
+        self._written += len(line)
+
+    async def _sync(self) -> None:
+        """One sync for all who wait: it covers whatever was written before it began."""
+        wanted = self._written
+        async with self._syncing:
+            if self._synced < wanted:
+                covered = self._written
+                await asyncio.to_thread(os.fdatasync, self._fd)
+                self._synced = covered
+
+    def _failure(self, error: OSError) -> DockwrightError:
+        if error.errno in FULL:
+            return DiskFull(
+                f"The disk is full: the next step could not be written to {self.path} ({error.strerror}), so it "
+                "was not taken. What was written is kept. "
+                f"Free space there, then: dockwright resume {self.path.parent.name}"
+            )
         return JournalError(
-            f"Writing the journal {self.path} failed: {error.strerror}. Free space there; what was written is kept."
+            f"Writing the journal {self.path} failed: {error.strerror}. What was written is kept. "
+            f"Mend that, then: dockwright resume {self.path.parent.name}"
         )
 
     def __enter__(self) -> Journal:
@@ -77,13 +131,14 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._reserve.unlink(missing_ok=True)
         os.close(self._fd)
 
 
 def read(path: Path) -> Iterator[Event]:
     """The events of a journal file, oldest first. Raises JournalError naming the line that is no event."""
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is a torn write
+    data = path.read_bytes()
+    for number, line in enumerate(data[: _whole(data)].splitlines(), start=1):
         try:
             yield from_line(line)
         except ValueError as error:
@@ -98,13 +153,31 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _cut_torn_tail(path: Path) -> None:
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        os.truncate(path, whole)
+def _whole(data: bytes) -> int:
+    """Where the whole lines end. What follows the last newline is a torn write; after a power loss, blocks that never
+    reached the disk read as zeros, which no event contains."""
+    zeros = data.find(b"\0")
+    return data.rfind(b"\n", 0, zeros if zeros >= 0 else len(data)) + 1
+
+
+def _cut_torn_end(fd: int) -> int:
+    """Leave whole lines alone in the file; their size."""
+    size = os.fstat(fd).st_size
+    data = b"".join(iter(lambda: os.read(fd, 1 << 20), b""))
+    whole = _whole(data)
+    if whole < size:
+        os.truncate(fd, whole)
+    return whole
+
+
+def _fill(reserve: Path) -> None:
+    """Take room on the disk that can be given back."""
+    fd = os.open(reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with suppress(OSError):  # a disk that has no room to spare is told where it matters
+            os.posix_fallocate(fd, 0, _RESERVE)
+    finally:
+        os.close(fd)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -21,6 +21,8 @@ from dockwright.events import (
     Noted,
     Prompted,
     Reported,
+    Restored,
+    Resumed,
     RunFinished,
     RunStarted,
     SandboxStarted,
@@ -109,8 +111,10 @@ class RunResult(BaseModel):
                 return named | _NOT_ENDED
             case SandboxStarted(purpose="proof"):
                 return {"checks": (), **_NOT_ENDED}
-            case Prompted() | TurnStarted():  # a run that had ended is taken up again
+            case Prompted() | TurnStarted() | Resumed():  # a run that had ended is taken up again
                 return dict(_NOT_ENDED)
+            case Restored():
+                return {"summary": "", "sections": {}, "checks": (), **_NOT_ENDED}
             case Answered(usage=usage, cost=cost):
                 return {"turns": self.turns + 1, "usage": self.usage + usage, "cost": _sum(self.cost, cost)}
             case ToolFinished(name=name, is_error=is_error):

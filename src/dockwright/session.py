@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from dockwright.calls import Calls, append
 from dockwright.config import Limits
@@ -21,6 +21,7 @@ from dockwright.journal import Journal
 from dockwright.model import Answer, Model
 from dockwright.tools.base import Tool, ToolContext
 
+_T = TypeVar("_T")
 BY_USER = "Interrupted by the user before it finished. What it had done by then stands."
 _MOST_GO_ONS = 2
 _GO_ON = "Your answer reached the limit on output tokens. Go on exactly where it stopped, in smaller steps."
@@ -45,10 +46,10 @@ class Session:
         system: Sequence[JsonObject],
         limits: Limits | None = None,
         events: Iterable[Event] = (),
-        after_changes: Callable[[int], Awaitable[None]] | None = None,
+        after_change: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
-        """`events` are those already in the journal, to go on after them. `after_changes` is told of each turn whose
-        calls may have changed something, before the next request."""
+        """`events` are those already in the journal, to go on after them. `after_change` is told the turn of each call
+        that may have changed something, before its result is written down."""
         self.history = History()
         for event in events:
             self.history.add(event)
@@ -57,11 +58,14 @@ class Session:
         self._model, self._tools, self._journal = model, tools, journal
         self._system, self._offers = tuple(system), tuple(tool.offer() for tool in tools.values())
         self._limits = limits or Limits()
-        self._after_changes = after_changes
+        self._after_change = after_change
         self._seconds = 0.0
 
-    async def ask(self, content: str | Sequence[JsonObject], source: Literal["user", "harness"] = "user") -> Answered:
-        """Say something to the model and let it work until it ends its turn; its last answer is returned.
+    async def ask(
+        self, content: str | Sequence[JsonObject] | None, source: Literal["user", "harness"] = "user"
+    ) -> Answered:
+        """Say something to the model and let it work until it ends its turn; its last answer is returned. None is to go
+        on where the conversation broke off.
 
         Raises LimitReached, ModelRefused, ModelError, SandboxLost, and CancelledError when cancelled. The history is
         legal after each of them, and another `ask` goes on.
@@ -71,8 +75,9 @@ class Session:
         left = None if self._limits.seconds is None else self._limits.seconds - self._seconds
         try:
             async with asyncio.timeout(left) as clock:
-                await self._prompt(content, source)
-                return await self._converse(clock)
+                if content is not None:
+                    await self._prompt(content, source)
+                return await self._converse(clock, None if content is not None else self.history.last_answer)
         except TimeoutError:
             if not clock.expired():
                 raise
@@ -96,15 +101,17 @@ class Session:
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
         await append(self._journal, Prompted(content=tuple(encodable(blocks)), source=source))
 
-    async def _converse(self, clock: asyncio.Timeout) -> Answered:
+    async def _converse(self, clock: asyncio.Timeout, before: Answered | None) -> Answered:
+        """`before` is an answer on which nothing was done yet, or not all."""
         nudges = 0
         while True:
-            self._check_limits()
-            answered = await self._turn(clock)
-            called = [str(block["name"]) for block in answered.content if block["type"] == "tool_use"]
-            if self._after_changes and any(not self._tools[name].read_only for name in called if name in self._tools):
-                await self._after_changes(answered.turn)
-            if called:
+            if before is None:
+                self._check_limits()
+                answered = await self._turn(clock)
+            else:
+                answered, before = before, None
+                await self._call_left(answered, clock)
+            if any(block["type"] == "tool_use" for block in answered.content):
                 nudges = 0
                 if answered.stop_reason == "cut":
                     await self._prompt(_CUT, "harness")
@@ -127,19 +134,38 @@ class Session:
     async def _turn(self, clock: asyncio.Timeout) -> Answered:
         number = self.history.turn + 1
         await append(self._journal, TurnStarted(turn=number))
-        calls = Calls(number, self._tools, self.context, self._journal)
+        calls = Calls(number, self._tools, self.context, self._journal, self._after_change)
+
+        async def answer(group: asyncio.TaskGroup) -> Answered:
+            answer = await self._model.answer(
+                system=self._system,
+                tools=self._offers,
+                messages=self.history.messages(),
+                on_delta=lambda kind, text: self._journal.show(TextDelta(kind=kind, text=text)),
+                on_block=lambda block: calls.take(block, group),
+                on_retry=calls.start_over,
+            )
+            answered = await calls.end(answer)
+            _raise_for(answer)
+            return answered
+
+        return await self._until_all_ended(calls, answer, clock)
+
+    async def _call_left(self, answered: Answered, clock: asyncio.Timeout) -> None:
+        calls = Calls(answered.turn, self._tools, self.context, self._journal, self._after_change)
+
+        async def take(group: asyncio.TaskGroup) -> None:
+            calls.take_left(self.history.left(answered), group)
+
+        await self._until_all_ended(calls, take, clock)
+
+    async def _until_all_ended(
+        self, calls: Calls, work: Callable[[asyncio.TaskGroup], Awaitable[_T]], clock: asyncio.Timeout
+    ) -> _T:
+        """Carry out the work and the calls that it starts; if it is stopped, those that had started get a result."""
         try:
             async with asyncio.TaskGroup() as group:
-                answer = await self._model.answer(
-                    system=self._system,
-                    tools=self._offers,
-                    messages=self.history.messages(),
-                    on_delta=lambda kind, text: self._journal.show(TextDelta(kind=kind, text=text)),
-                    on_block=lambda block: calls.take(block, group),
-                    on_retry=calls.start_over,
-                )
-                answered = await calls.end(answer)
-                _raise_for(answer)
+                done = await work(group)
         except asyncio.CancelledError:
             await calls.interrupt(UNFINISHED if clock.expired() else BY_USER)
             raise
@@ -147,7 +173,7 @@ class Session:
             await calls.interrupt(UNFINISHED)
             failure: BaseException = failures
         else:
-            return answered
+            return done
         while isinstance(failure, BaseExceptionGroup):
             failure = failure.exceptions[0]
         raise failure

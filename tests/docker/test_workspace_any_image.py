@@ -19,11 +19,12 @@ async def test_an_image_without_git_takes_a_workspace(bare: Sandbox, tmp_path: P
     await bare.exec(["sh", "-c", "rm -rf /workspace/* /workspace/.[!.]*"])
     workspace = await snapshot(new_repository(tmp_path / "repo"), tmp_path / "state")
     await workspace.enter(bare)
+    start = workspace.last
     await bare.exec(["sh", "-c", "echo new > new.txt; rm README.md; rm -rf ~/.dockwright.git"])
     done = await workspace.checkpoint(bare, "Work")
     assert tree(workspace.quarantine.folder, done.commit) == {
         "new.txt": "100644 new",
         "src/app.py": "100644 print('orders')",
     }
-    await workspace.restore(bare, workspace.base)
+    await workspace.restore(bare, start)
     assert await bare.read("/workspace/README.md") == b"# Orders\n"

@@ -56,8 +56,12 @@ class Place:
 
     @property
     def run(self) -> Path:
-        (folder,) = (self.home / "state/dockwright/runs").iterdir()
+        (folder,) = self.runs
         return folder
+
+    @property
+    def runs(self) -> list[Path]:
+        return list((self.home / "state/dockwright/runs").iterdir())
 
     @property
     def events(self) -> list[Event]:

@@ -35,5 +35,27 @@ async def test_what_a_killed_run_left_is_removed_and_a_running_sandbox_is_not(tm
         assert (await alive.exec(["echo", "alive"])).stdout == b"alive\n"
 
 
+async def test_a_sandbox_that_was_taken_over_is_not_removed(tmp_path: Path, backend: str) -> None:
+    desk = Desk(tmp_path)
+    nap = Turn([tool_use("Bash", {"command": "sleep 100"})])
+    async with ScriptedApi([nap, nap]) as api:
+        process = await desk.start(api, *desk.arguments(backend))
+        for times in (1, 2):
+            async with asyncio.timeout(60):
+                while len(api.requests) < times:
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
+            run = desk.runs[-1].name
+            if times == 1:
+                process.kill()
+                await process.wait()
+                process = await desk.start(api, "resume", run)
+        code, said = await desk.call(None, "gc", "--dry-run")
+        assert (code, run in said, left(run) != []) == (0, False, True), said
+        process.terminate()
+        await process.wait()
+    assert left(run) == []
+
+
 def left(run: str) -> list[str]:
     return [*leftovers(run), *map(str, Path(tempfile.gettempdir()).glob(f"dockwright-{run}-*"))]

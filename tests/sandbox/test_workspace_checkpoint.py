@@ -237,7 +237,7 @@ async def test_an_earlier_checkpoint_comes_back_with_new_files_gone_and_ignored_
     await workspace.checkpoint(sandbox, "Two")
     await sh(sandbox, "echo 4 > later.txt")
 
-    assert await workspace.restore(sandbox, first.commit) == first
+    assert await workspace.restore(sandbox, first) == ""
     listed = await sandbox.exec(["find", ".", "-path", "./.git", "-prune", "-o", "-type", "f", "-print"])
     assert sorted(listed.stdout.decode().split()) == [
         "./.gitignore", "./README.md", "./build/out", "./kept.log", "./one.txt", "./src/app.py",
@@ -252,7 +252,7 @@ async def test_a_checkpoint_goes_on_in_a_new_sandbox(sandbox: Sandbox, workspace
     resumed = Workspace.load(workspace.state)
     await sh(sandbox, "find . -mindepth 1 -delete; rm -rf ~/.dockwright.git")
     await resumed.enter(sandbox)
-    await resumed.restore(sandbox, first.commit)
+    await resumed.restore(sandbox, first)
     assert await sandbox.read("/workspace/new.txt") == b"new"
     assert await resumed.checkpoint(sandbox, "Nothing") == first
     status = await sandbox.exec([f"{sandbox.runtime}/bin/git", "status", "--porcelain"])

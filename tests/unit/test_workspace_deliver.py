@@ -114,13 +114,29 @@ async def test_where_the_branch_cannot_be_there_is_the_patch_and_the_reason(repo
     assert delivered.notes[0].startswith("a branch called dockwright leaves no room for others below it; rename it")
 
 
-async def test_a_branch_that_is_there_is_never_moved(repo: Path, state: Path) -> None:
+async def test_a_branch_that_somebody_moved_is_left_where_it_is(repo: Path, state: Path) -> None:
     workspace = await snapshot(repo, state)
     await workspace.deliver("r1", await agent_commit(workspace, {"new": b"1"}), "One")
-    first = git(repo, "rev-parse", "dockwright/r1")
+    git(repo, "branch", "-f", "dockwright/r1", "main")
+    git(repo, "-c", "user.name=U", "-c", "user.email=u@e.x", "commit", "-q", "--allow-empty", "-m", "Own")
+    git(repo, "branch", "-f", "dockwright/r1", "main")
+    own = git(repo, "rev-parse", "main")
     again = await workspace.deliver("r1", await agent_commit(workspace, {"new": b"2"}), "Two")
     assert again is not None
-    assert (again.branch, git(repo, "rev-parse", "dockwright/r1")) == (None, first)
+    assert (again.branch, git(repo, "rev-parse", "dockwright/r1")) == (None, own)
+
+
+async def test_a_second_delivery_is_the_same_commit_or_one_on_top(repo: Path, state: Path) -> None:
+    workspace = await snapshot(repo, state)
+    first = await workspace.deliver("r1", await agent_commit(workspace, {"new": b"1"}), "One")
+    same = await workspace.deliver("r1", await agent_commit(workspace, {"new": b"1"}), "One")
+    assert first is not None
+    assert same is not None
+    assert (same.branch, same.commit) == ("dockwright/r1", first.commit)
+    more = await workspace.deliver("r1", await agent_commit(workspace, {"new": b"2"}), "Two")
+    assert more is not None
+    assert (more.branch, more.files) == ("dockwright/r1", 1)
+    assert git(repo, "log", "--format=%s", "main..dockwright/r1") == "Two\nOne"
 
 
 async def test_a_gitmodules_file_that_attacks_git_does_not_enter_the_repository(repo: Path, state: Path) -> None:

@@ -10,22 +10,22 @@ import os
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
 from dockwright.chat.commands import COMMANDS, obey
 from dockwright.chat.desk import Desk
 from dockwright.chat.keyboard import Interrupted, Keyboard, Pipe, Terminal
-from dockwright.chat.undo import Undo
+from dockwright.chat.undo import lines_of, mark
 from dockwright.config import Config
 from dockwright.errors import DockwrightError, ExitCode, SandboxError
-from dockwright.events import Noted, Status
-from dockwright.journal import Journal
+from dockwright.events import Event, Noted, Status
+from dockwright.journal import Journal, read
 from dockwright.redaction import Redaction
 from dockwright.run import Outcome, status_of, to_its_end
 from dockwright.run.bench import Host
-from dockwright.run.work import Task, deliver, keep, open_work
+from dockwright.run.order import save_order
+from dockwright.run.work import Task, deliver, keep_last, open_work
 from dockwright.ui.terminal import TerminalSink, unwatched
 
 
@@ -42,38 +42,41 @@ class Folders:
 async def chat(
     task: Task, config: Config, host: Host, folders: Folders, console: Console, *, verbose: bool = False
 ) -> ExitCode:
-    """Talk until the user leaves, and hand over what was changed. Standard input is where the lines come from.
+    """Talk until the user leaves, and hand over what was changed. Standard input is where the lines come from. A chat
+    that is in the folder already is taken up again, whatever ended it.
 
     The exit code is that of the last message's failure, if it failed, or of what ended the chat.
     """
-    await asyncio.to_thread(folders.run.mkdir, mode=0o700, parents=True)
-    outcome = Outcome()
-    with (
-        TerminalSink(console, verbose=verbose) as sink,
-        Journal(folders.run / "journal.jsonl", (outcome.take, sink), host.redaction) as journal,
-    ):
-        work = _carry_out(task, config, host, folders, console, journal, outcome, sink)
+    await asyncio.to_thread(folders.run.mkdir, mode=0o700, parents=True, exist_ok=True)
+    path = folders.run / "journal.jsonl"
+    with TerminalSink(console, verbose=verbose) as sink, Journal(path, (), host.redaction) as journal:
+        events = tuple(await asyncio.to_thread(lambda: tuple(read(path))))
+        outcome = Outcome(events)
+        for event in events:  # what was said before is there to be read again
+            sink(event)
+        journal.sinks = (outcome.take, sink)
+        await asyncio.to_thread(save_order, folders.run, task, config)
+        work = _carry_out(task, config, host, folders, console, journal, outcome, sink, events)
         await to_its_end(work, folders.run, journal, outcome)
     return ExitCode(outcome.result.exit_code)
 
 
 async def _carry_out(
     task: Task, config: Config, host: Host, folders: Folders, console: Console, journal: Journal, outcome: Outcome,
-    sink: TerminalSink,
+    sink: TerminalSink, events: tuple[Event, ...],
 ) -> tuple[Status, str]:  # fmt: skip
     work, said = None, ""
     try:
-        async with open_work(task, config, host, folders.run, journal) as work:
-            with TemporaryDirectory(dir=folders.run, prefix="undo-") as archives:
-                undo = Undo(work, Path(archives))
-                desk = Desk(
-                    work, _keyboard(folders, host.redaction), console, outcome, undo, folders.agents, await undo.mark()
-                )
-                status, reason = await _talk(desk, sink)
+        async with open_work(task, config, host, folders.run, journal, events) as work:
+            lines = lines_of(events)
+            now = await mark(work)
+            keyboard = _keyboard(folders, host.redaction)
+            desk = Desk(work, keyboard, console, outcome, folders.agents, now, lines)
+            status, reason = await _talk(desk, sink)
             _let_ctrl_c_end_it()
             said = "\n".join(line.text for line in desk.lines)
             if status != "sandbox_lost":
-                await keep(work.workspace, work.sandbox, journal, work.session.history.turn)
+                await keep_last(work)
     except SandboxError as error:
         if work is None:
             raise

@@ -11,8 +11,9 @@ from rich.text import Text
 from dockwright.agent import scan
 from dockwright.chat.desk import Desk
 from dockwright.chat.shell import shell
-from dockwright.chat.undo import CannotUndoError
+from dockwright.chat.undo import CannotUndoError, go_back, mark
 from dockwright.errors import ConfigError
+from dockwright.run.fork import fork
 from dockwright.ui.terminal import print_diff, spent, unwatched
 from dockwright.ui.visible import visible
 from dockwright.ui.words import count
@@ -50,7 +51,7 @@ async def _diff(desk: Desk, rest: str) -> None:
     if rest:
         old, new = desk.lines[-1].before.commit, desk.lines[-1].after.commit
     else:
-        desk.now = await desk.undo.mark()
+        desk.now = await mark(desk.work)
         old, new = workspace.base, desk.now.commit
     text = await workspace.diff_text(old, new)
     if not text:
@@ -68,7 +69,7 @@ async def _undo(desk: Desk, rest: str) -> None:
         raise WrongUse(f"There is nothing to take back: {count(len(desk.lines), 'message')} so far.")
     undone = desk.lines[-number:]
     try:
-        await desk.undo.go_back(undone[0].before)
+        await go_back(desk.work, undone[0].before)
     except CannotUndoError as error:
         raise WrongUse(f"{error} The conversation is as it was.") from error
     desk.now = undone[0].before
@@ -78,13 +79,28 @@ async def _undo(desk: Desk, rest: str) -> None:
     desk.tell("Files, /workspace's own git and the conversation are as before; ignored files were left alone.")
 
 
+async def _fork(desk: Desk, rest: str) -> None:
+    """N: a second attempt from the end of turn N, as a chat of its own beside this one"""
+    if not (rest.isascii() and rest.isdigit()):
+        raise WrongUse("/fork 6 begins a second attempt at the end of turn 6, /fork 0 at the beginning.")
+    desk.now = await mark(desk.work)
+    try:
+        made = await fork(desk.work.workspace.state, int(rest))
+    except ConfigError as error:
+        raise WrongUse(str(error)) from error
+    desk.tell(f"In another terminal: dockwright resume {made.name}")
+    desk.tell(
+        "It has the conversation, the files and /workspace's own git as they were then; this one goes on as it is."
+    )
+
+
 async def _apply(desk: Desk, rest: str) -> None:
     """put the changes into your working tree, unstaged; asks first (in a pipe: /apply yes)"""
     if rest not in ("", "yes"):
         raise WrongUse("/apply asks first, /apply yes does not.")
     work = desk.work
     workspace, repo = work.workspace, work.workspace.repo
-    desk.now = await desk.undo.mark()
+    desk.now = await mark(desk.work)
     old, new = desk.applied or workspace.base, desk.now.commit
     changes = await workspace.quarantine.changes(old, new)
     if not changes:
@@ -137,6 +153,6 @@ async def _exit(desk: Desk, rest: str) -> None:
 
 
 COMMANDS: dict[str, Command] = {
-    "diff": _diff, "undo": _undo, "apply": _apply, "shell": _shell, "cost": _cost, "agents": _agents,
+    "diff": _diff, "undo": _undo, "fork": _fork, "apply": _apply, "shell": _shell, "cost": _cost, "agents": _agents,
     "help": _help, "exit": _exit,
 }  # fmt: skip

@@ -9,24 +9,16 @@ from rich.console import Console
 from rich.text import Text
 
 from dockwright.chat.keyboard import Interrupted, Keyboard, stoppable
-from dockwright.chat.undo import Point, Undo
-from dockwright.errors import DockwrightError, LimitReached, ModelError, ModelRefused
-from dockwright.events import Noted
+from dockwright.chat.line import Line
+from dockwright.chat.undo import mark
+from dockwright.errors import LimitReached, ModelError, ModelRefused
+from dockwright.events import JsonObject, Noted
 from dockwright.result import RunResult
 from dockwright.run import Outcome
+from dockwright.run.moments import Moment
 from dockwright.run.work import Work, project_notes_of
 from dockwright.ui.page import Page
 from dockwright.ui.terminal import unwatched
-
-
-@dataclass(frozen=True)
-class Line:
-    """A message of the user's with what was before and after the agent worked on it, and why it failed if it did."""
-
-    text: str
-    before: Point
-    after: Point
-    failure: DockwrightError | None = None
 
 
 @dataclass
@@ -38,9 +30,8 @@ class Desk:
     keyboard: Keyboard
     console: Console
     outcome: Outcome
-    undo: Undo
     agents: tuple[Path, ...]
-    now: Point
+    now: Moment
     lines: list[Line] = field(default_factory=list)
     applied: str | None = None
 
@@ -63,10 +54,12 @@ class Desk:
         except (LimitReached, ModelError, ModelRefused) as error:
             failure = error
             self.work.journal.show(Noted(level="error", text=str(error)))
-        self.now = await self.undo.mark()
+        self.now = await mark(self.work)
         self.lines[-1] = Line(text, before, self.now, failure)
 
     async def _send(self, text: str) -> None:
         session = self.work.session
         notes = [] if session.history.messages() else await project_notes_of(self.work.sandbox)
-        await session.ask([*notes, {"type": "text", "text": text}])
+        told: list[JsonObject] = [{"type": "text", "text": self.work.told}] if self.work.told else []
+        self.work.told = ""
+        await session.ask([*notes, *told, {"type": "text", "text": text}])

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from dockwright.chat.desk import Desk
 from dockwright.chat.keyboard import Interrupted, stoppable
+from dockwright.chat.undo import mark
 from dockwright.sandbox import WORKSPACE, ExecResult
 from dockwright.tools.bash import PROLOGUE
 from dockwright.ui.terminal import unwatched
@@ -33,7 +34,7 @@ async def shell(desk: Desk) -> None:
             break
         if line:
             cwd = await _run(desk, line, cwd)
-    desk.now = await desk.undo.mark()
+    desk.now = await mark(desk.work)
 
 
 async def _run(desk: Desk, line: str, cwd: str) -> str:

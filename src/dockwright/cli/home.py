@@ -38,6 +38,17 @@ def load_config(
     return config.model_copy(update={"model": model})
 
 
+def again(config: Config, *, turns: int | None, budget: float | None, minutes: float | None) -> Config:
+    """The configuration of a run that is taken up: what it had, with the limits given and, from this machine as it is
+    now, what is secret."""
+    now = load_config(turns=turns, budget=budget, minutes=minutes)
+    given = {"turns": turns, "money_usd": budget, "seconds": minutes * 60 if minutes else None}
+    limits = config.limits.model_copy(update={name: value for name, value in given.items() if value is not None})
+    secret = {name: getattr(now.model, name) for name in ("api_key", "auth_token", "headers", "proxy")}
+    model = type(now.model).from_environment(os.environ, config.model.model_copy(update=secret))
+    return config.model_copy(update={"limits": limits, "model": model})
+
+
 def find_agent(name: str) -> Agent:
     from dockwright.agent import find
 

@@ -30,6 +30,9 @@ from dockwright.cli.waiting import wait_for
 from dockwright.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dockwright.events import Event
     from dockwright.journal import Sink
 
 app = typer.Typer()
@@ -72,7 +75,7 @@ def run(
         checks=tuple(check or ()), deliver=deliver.value,
     )  # fmt: skip
     running.check(order, config)
-    sinks, close = _sinks(output, verbose)
+    sinks, close = sinks_for(output, verbose)
     try:
         result = wait_for(running.run(order, config, host(config), runs_folder() / order.run, sinks))
     finally:
@@ -145,13 +148,14 @@ def batch(
     sys.exit(wait_for(batching.batch(listed, config, host(config), out.expanduser().absolute(), jobs, console())))
 
 
-def _sinks(output: Output, verbose: bool) -> tuple[tuple[Sink, ...], Any]:
+def sinks_for(output: Output, verbose: bool, past: Iterable[Event] = ()) -> tuple[tuple[Sink, ...], Any]:
+    """What prints a run, and how to close it. `past` are the events of a run that is taken up."""
     from dockwright.ui.jsonl import JsonLinesSink
     from dockwright.ui.terminal import TerminalSink
 
     match output:
         case Output.TEXT:
-            sink = TerminalSink(console(), verbose=verbose)
+            sink = TerminalSink(console(), verbose=verbose, past=past)
             return (sink,), sink.close
         case Output.JSON_LINES:
             return (JsonLinesSink(sys.stdout),), lambda: None

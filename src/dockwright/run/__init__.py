@@ -7,10 +7,11 @@ sandbox and delivered; only the verdict differs. Success is a positive proof, ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dockwright import __version__
 from dockwright.agent import resolve_tools
 from dockwright.config import Config
 from dockwright.errors import (
@@ -22,17 +23,34 @@ from dockwright.errors import (
     SandboxError,
     SandboxLost,
 )
-from dockwright.events import Event, Noted, Reported, RunFinished, Status, ToolFinished
-from dockwright.journal import Journal, Sink
+from dockwright.events import (
+    Delivered,
+    Event,
+    Noted,
+    Prompted,
+    Reported,
+    Restored,
+    Resumed,
+    RunFinished,
+    SandboxStarted,
+    Status,
+    ToolFinished,
+    TurnStarted,
+)
+from dockwright.history import History
+from dockwright.journal import FULL, DiskFull, Journal, JournalError, Sink
 from dockwright.model import Model
 from dockwright.proof import prove
 from dockwright.report import render_json, render_markdown
 from dockwright.result import RunResult, exit_code_of
 from dockwright.run.bench import Host, open_bench, policy_of
-from dockwright.run.work import Task, Work, deliver, keep, open_work, project_notes_of
+from dockwright.run.moments import Moments
+from dockwright.run.order import save_order
+from dockwright.run.work import Task, Work, checkpoint_of, deliver, keep_last, open_work, project_notes_of
 from dockwright.tools import TOOLS
-from dockwright.workspace import LOST
+from dockwright.workspace import Workspace
 from dockwright.workspace.durable import write_durably
+from dockwright.workspace.hardened import GitError
 
 REMINDER = (
     "You ended without a report. If the work is finished and tested, call SubmitReport now; otherwise finish it first. "
@@ -62,7 +80,8 @@ async def run(task: Task, config: Config, host: Host, folder: Path, sinks: Seque
     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True)
     outcome = Outcome()
     with Journal(folder / "journal.jsonl", (outcome.take, *sinks), host.redaction) as journal:
-        await to_its_end(_carry_out(task, config, host, folder, journal, outcome), folder, journal, outcome)
+        await asyncio.to_thread(save_order, folder, task, config)
+        await to_its_end(carry_out(task, config, host, folder, journal, outcome), folder, journal, outcome)
     return outcome.result
 
 
@@ -78,22 +97,44 @@ async def to_its_end(
         status, reason = "interrupted", "stopped by the user"
     except DockwrightError as error:
         status, reason = status_of(error), str(error)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        status, reason = "limit", f"the disk is full: {error}"
     finally:
-        await journal.append(RunFinished(status=status, exit_code=exit_code_of(status), reason=reason))
-        write_report(folder, outcome.result)
+        finished = RunFinished(status=status, exit_code=exit_code_of(status), reason=reason)
+        try:
+            await journal.append(finished)
+            write_report(folder, outcome.result)
+        except (DiskFull, JournalError, OSError) as error:
+            if isinstance(error, OSError):
+                error = DiskFull(f"The report could not be written to {folder}: {error.strerror}.")
+            journal.tell(Noted(level="error", text=str(error)))
+            if outcome.result.status != status:
+                journal.tell(finished)
 
 
 class Outcome:
-    """A sink that keeps the result up to date, and the report as it was handed in last."""
+    """A sink that keeps the result up to date, the report as it was handed in last, and whether it was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: Iterable[Event] = ()) -> None:
         self.result = RunResult()
         self.report: Reported | None = None
+        self.reminded = False
+        self._reported_in = 0
+        for event in events:
+            self.take(event)
 
     def take(self, event: Event) -> None:
         self.result = self.result.after(event)
-        if isinstance(event, ToolFinished) and not event.is_error and "report" in event.details:
-            self.report = Reported.model_validate(event.details["report"])
+        match event:
+            case ToolFinished(is_error=False, details=details) if "report" in details:
+                self.report, self._reported_in = Reported.model_validate(details["report"]), event.turn
+            case Prompted(source="harness", content=content):
+                self.reminded |= content[-1].get("text") == REMINDER
+            case Restored(turn=turn):
+                self.reminded = False
+                self.report = self.report if self._reported_in <= turn else None
 
 
 def status_of(error: DockwrightError) -> Status:
@@ -105,30 +146,60 @@ def write_report(folder: Path, result: RunResult) -> None:
     write_durably(folder / "report.json", render_json(result).encode())
 
 
-async def _carry_out(
-    task: Task, config: Config, host: Host, folder: Path, journal: Journal, outcome: Outcome
+async def carry_out(
+    task: Task, config: Config, host: Host, folder: Path, journal: Journal, outcome: Outcome,
+    events: Sequence[Event] = (),
+) -> tuple[Status, str]:  # fmt: skip
+    """Work, delivery and proof; `events` are those of the run so far. Returns how it ended."""
+    if _is_delivered(events) and outcome.report:
+        workspace = Workspace.load(folder)
+        workspace.last = await checkpoint_of(workspace, Moments(events).now)
+        await journal.append(Resumed(run=task.run, version=__version__, turn=outcome.result.turns))
+    else:
+        work = None
+        try:
+            async with open_work(task, config, host, folder, journal, events) as work:
+                status, reason = await _converse(work, task, journal, outcome)
+                if (missed := await keep_last(work)) and status == "done":
+                    status, reason = "limit", f"the last changes could not be kept: {missed}"
+        except SandboxLost as error:
+            if work is None:
+                raise
+            status, reason = "sandbox_lost", str(error)
+        workspace = work.workspace
+        try:
+            changed = await deliver(work, task)
+        except (DiskFull, JournalError, GitError, OSError) as error:
+            journal.tell(Noted(level="error", text=f"The work could not be delivered: {error}"))
+            return (status, reason) if status != "done" else ("limit", "the work could not be delivered")
+        if status != "done":
+            return status, reason
+        if not changed:
+            return "unverified", "the agent changed nothing in the workspace"
+    return await _proven(task, config, host, workspace, journal, outcome)
+
+
+def _is_delivered(events: Sequence[Event]) -> bool:
+    """Whether the run stopped in its proof, or just before: the work was handed over and the verdict is missing."""
+    for event in reversed(events):
+        match event:
+            case Delivered():
+                history = History()
+                for past in events:
+                    history.add(past)
+                return history.is_over
+            case TurnStarted() | Prompted() | Restored() | RunFinished() | SandboxStarted(purpose="work"):
+                return False
+    return False
+
+
+async def _proven(
+    task: Task, config: Config, host: Host, workspace: Workspace, journal: Journal, outcome: Outcome
 ) -> tuple[Status, str]:
-    work = None
-    try:
-        async with open_work(task, config, host, folder, journal) as work:
-            status, reason = await _converse(work, task, journal, outcome)
-            await keep(work.workspace, work.sandbox, journal, outcome.result.turns)
-    except SandboxLost as error:
-        if work is None:
-            raise
-        status, reason = "sandbox_lost", str(error)
-    changed = await deliver(work, task)
-    done = work.workspace.last
-    if status != "done":
-        return status, reason
-    if lost := next((line for line in done.left_out if line.startswith(LOST)), None):
-        return "unverified", f"not all of the work could be kept: {lost}"
-    if not changed:
-        return "unverified", "the agent changed nothing in the workspace"
     if task.checks:
         clean = lambda: open_bench(config.sandbox, host, f"{task.run}-proof", "proof", journal)  # noqa: E731
         checks = await prove(
-            clean, work.workspace, done.commit, task.checks, timeout=task.check_seconds, journal=journal
+            clean, workspace, workspace.last.commit, task.checks, timeout=task.check_seconds, journal=journal
         )
         if failed := [check.command for check in checks if check.exit_code != 0]:
             return "checks_failed", f"failed in the clean sandbox: {', '.join(failed)}"
@@ -139,10 +210,16 @@ async def _carry_out(
 
 async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) -> tuple[Status, str]:
     """The conversation until its end, whatever that is. The work of an interrupted or failed one is kept, too."""
+    session = work.session
     try:
-        notes = await project_notes_of(work.sandbox)
-        await work.session.ask([*notes, {"type": "text", "text": task.prompt}])
-        if outcome.report is None:
+        if not session.history.messages():
+            notes = await project_notes_of(work.sandbox)
+            await session.ask([*notes, {"type": "text", "text": task.prompt}])
+        elif work.told and not session.history.is_over and not session.history.ends_with(work.told):
+            await session.ask(work.told, source="harness")
+        else:
+            await session.ask(None)
+        if outcome.report is None and not outcome.reminded:
             await work.session.ask([{"type": "text", "text": REMINDER}], source="harness")
     except (LimitReached, ModelRefused, ModelError) as error:
         return status_of(error), str(error)
@@ -153,6 +230,6 @@ async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) 
         journal.show(Noted(text="Interrupted. Keeping the work so far; once more to stop at once."))
         return "interrupted", "stopped by the user"
     finally:
-        if outcome.report:
+        if outcome.report and outcome.result.summary != outcome.report.summary:
             journal.show(outcome.report)
     return "done", ""

@@ -44,13 +44,18 @@ def policy_of(settings: SandboxSettings) -> Policy:
 
 @asynccontextmanager
 async def open_bench(
-    settings: SandboxSettings, host: Host, name: str, purpose: Literal["work", "proof"], journal: Journal
+    settings: SandboxSettings,
+    host: Host,
+    name: str,
+    purpose: Literal["work", "proof"],
+    journal: Journal,
+    again: bool = False,
 ) -> AsyncIterator[Sandbox]:
-    """A sandbox as it was configured, with its way out. Raises SandboxError; nothing falls back to less isolation
-    than was asked for."""
+    """A sandbox as it was configured, with its way out; `again` takes over what is left of one. Raises SandboxError;
+    nothing falls back to less isolation than was asked for."""
     began = time.monotonic()
     policy = policy_of(settings)
-    place = await choose_place(settings, host, name)
+    place = await choose_place(settings, host, name, again=again)
     async with open_sandbox(place) as sandbox:
         sandbox = replace(sandbox, network=str(policy))
         await _prove_closed(sandbox, purpose, journal)
@@ -66,7 +71,7 @@ async def open_bench(
         await journal.append(
             SandboxStarted(
                 purpose=purpose, backend=place.backend, id=place.id, image=place.image, network=str(policy),
-                seconds=time.monotonic() - began,
+                seconds=time.monotonic() - began, found=place.found,
             )
         )  # fmt: skip
         if isinstance(place, Bubblewrap) and purpose == "work":
@@ -85,11 +90,11 @@ async def _prove_closed(sandbox: Sandbox, purpose: Literal["work", "proof"], jou
     found.raise_for_leaks(sandbox)
 
 
-async def choose_place(settings: SandboxSettings, host: Host, name: str) -> Place:
+async def choose_place(settings: SandboxSettings, host: Host, name: str, *, again: bool = False) -> Place:
     """Docker where an engine answers or was asked for, else bubblewrap, unless what was asked for needs an engine."""
     docker = Docker(
         settings.image or WORKBENCH, name, memory=settings.memory, cpus=settings.cpus,
-        pids=settings.pids, disk=settings.disk, inodes=settings.inodes, oci_runtime=settings.oci_runtime,
+        pids=settings.pids, disk=settings.disk, inodes=settings.inodes, oci_runtime=settings.oci_runtime, again=again,
     )  # fmt: skip
     if settings.backend == "docker":
         return docker
@@ -102,5 +107,6 @@ async def choose_place(settings: SandboxSettings, host: Host, name: str) -> Plac
             if settings.image or settings.oci_runtime:
                 raise
     return Bubblewrap(
-        host.root, name, memory=settings.memory, pids=settings.pids, disk=settings.disk, inodes=settings.inodes
-    )
+        host.root, name, memory=settings.memory, pids=settings.pids, disk=settings.disk, inodes=settings.inodes,
+        again=again,
+    )  # fmt: skip

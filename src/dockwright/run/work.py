@@ -5,29 +5,44 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from shutil import rmtree
+from typing import Any, Literal, Protocol
 
 from dockwright import __version__
 from dockwright.agent import Agent, resolve_tools
 from dockwright.config import Config
 from dockwright.errors import Interrupted
-from dockwright.events import CheckpointMade, JsonObject, Noted, RunStarted
-from dockwright.journal import Journal
+from dockwright.events import CheckpointMade, Event, JsonObject, Noted, Restored, Resumed, RunStarted
+from dockwright.journal import DiskFull, Journal, JournalError
 from dockwright.model import Model
 from dockwright.prompt import NOTES, project_notes, system_blocks
 from dockwright.report import report_tool, return_format
 from dockwright.run.bench import Host, open_bench, policy_of
+from dockwright.run.moments import Moment, Moments
 from dockwright.sandbox import WORKSPACE, Sandbox
 from dockwright.sandbox.docker import WORKBENCH, WORKBENCH_HAS
 from dockwright.session import Session
 from dockwright.tools import COMPANIONS, TOOLS
 from dockwright.tools.base import SearchBackend, Tool, ToolContext
 from dockwright.tools.web_search import ApiSearch, DdgsSearch
-from dockwright.workspace import Workspace, shown_in_patch, snapshot, withhold
+from dockwright.workspace import LOST, Checkpoint, Workspace, shown_in_patch, snapshot, withhold
+from dockwright.workspace.hardened import GitError
+from dockwright.workspace.own_git import NOT_KEPT
+
+REBUILT = (
+    "The sandbox that you worked in is gone, and you go on in a new one. The files in /workspace and its git "
+    "repository are as they were after the last call that finished. What git ignores (installed packages, build "
+    "output), files outside of /workspace, running processes and what an interrupted call had done are gone: make "
+    "again what you need."
+)
+JOBS_GONE = "What you had started in the background was stopped, if it still ran: start again what you need."
+ONLY_FILES = (
+    "The sandbox that you worked in was stopped and is running again. /workspace is as it was. Files outside of it and "
+    "running processes are gone: make again what you need."
+)
 
 
 def new_run_id() -> str:
@@ -51,26 +66,98 @@ class Task:
     run: str = field(default_factory=new_run_id)
 
 
+class Keeps(Protocol):
+    """State beside the files, as that of databases, which is kept and goes back together with them."""
+
+    async def save(self, name: str) -> str | None:
+        """The name of the state as it is now; the same as before where nothing changed."""
+
+    async def restore(self, name: str | None) -> None:
+        """Make it what it was when it was kept under that name; None is as at first."""
+
+
 @dataclass
 class Work:
-    """A session at work on a copy of a repository. `model` is the id of its model."""
+    """A session at work on a copy of a repository. `model` is the id of its model. `told` is what the model has to know
+    of its sandbox before it goes on, if anything."""
 
     model: str
     session: Session
     workspace: Workspace
     sandbox: Sandbox
     journal: Journal
+    moments: Moments
+    services: Keeps | None = None
+    told: str = ""
 
 
-async def keep(workspace: Workspace, sandbox: Sandbox, journal: Journal, turn: int) -> None:
+async def keep(work: Work, turn: int) -> None:
     """Take the files as they are now to the host, where they outlive the sandbox."""
-    before = workspace.last.commit
+    before, now = work.workspace.last, work.moments.now
     try:
-        made = await workspace.checkpoint(sandbox, f"Turn {turn}")
+        made = await work.workspace.checkpoint(work.sandbox, f"Turn {turn}")
     except Interrupted:  # the runner died under it; another one is there
-        made = await workspace.checkpoint(sandbox, f"Turn {turn}")
-    if made.commit != before:
-        await journal.append(CheckpointMade(turn=turn, commit=made.commit, tree=made.tree))
+        made = await work.workspace.checkpoint(work.sandbox, f"Turn {turn}")
+    if (missed := not_taken(made)) and not not_taken(before):
+        work.journal.show(Noted(level="warning", text=f"Not kept for now: {missed}"))
+    if made.git == NOT_KEPT != before.git:
+        text = f"/workspace's own .git could not be kept; it can not be brought back: {work.workspace.own_git.why}"
+        work.journal.show(Noted(level="warning", text=text))
+    kept = await work.services.save(f"turn-{turn}") if work.services else None
+    if (made.commit, made.git, kept) != (now.commit, now.git, now.services):
+        saved = CheckpointMade(turn=turn, commit=made.commit, tree=made.tree, git=made.git, services=kept)
+        await work.journal.append(saved)
+
+
+def not_taken(checkpoint: Checkpoint) -> str:
+    return next((line for line in checkpoint.left_out if line.startswith(LOST)), "")
+
+
+async def keep_last(work: Work) -> str:
+    """Keep the work before its sandbox is closed. Where that fails, the sandbox is left as it is, and named, and the
+    reason is returned."""
+    try:
+        await keep(work, work.session.history.turn)
+        missed = not_taken(work.workspace.last)
+    except (DiskFull, JournalError, GitError, OSError) as error:
+        missed = str(error)
+    if missed:
+        work.sandbox.place.left = True
+        place, run = work.sandbox.place, work.journal.path.parent.name
+        text = (
+            f"The last changes could not be kept: {missed}. The sandbox ({place.backend}, dockwright-{place.id}) is "
+            f"left as it is. Mend that, then: dockwright resume {run}"
+        )
+        work.journal.tell(Noted(level="error", text=text))
+    return missed
+
+
+async def go_back(work: Work, to: Moment) -> None:
+    """Make everything as it was then: the files, /workspace's own git, the databases, the shell and the conversation.
+    Processes that were started in the background since are stopped. Raises GitError, InsideError, OSError."""
+    context = work.session.context
+    for job in context.jobs.keys() - to.jobs:
+        with suppress(KeyError):
+            await work.sandbox.kill(job)
+        del context.jobs[job]
+    await restore(work.workspace, work.sandbox, work.journal, to, work.services)
+    context.put_back(to.cwd, to.seen)
+    await work.journal.append(Restored(turn=to.turn, commit=to.commit, git=to.git, services=to.services))
+
+
+async def restore(
+    workspace: Workspace, sandbox: Sandbox, journal: Journal, to: Moment, services: Keeps | None = None
+) -> None:
+    """Make the files, /workspace's own git and the databases what they were."""
+    if why := await workspace.restore(sandbox, await checkpoint_of(workspace, to)):
+        text = f"/workspace's own .git stays as it is: {why}"
+        journal.show(Noted(level="warning", text=text))
+    if services:
+        await services.restore(to.services)
+
+
+async def checkpoint_of(workspace: Workspace, moment: Moment) -> Checkpoint:
+    return Checkpoint(moment.commit, await workspace.quarantine.id(f"{moment.commit}^{{tree}}"), git=moment.git)
 
 
 async def deliver(work: Work, task: Task) -> bool:
@@ -88,26 +175,60 @@ async def deliver(work: Work, task: Task) -> bool:
 
 
 @asynccontextmanager
-async def open_work(task: Task, config: Config, host: Host, folder: Path, journal: Journal) -> AsyncIterator[Work]:
-    """A copy of the repository in a sandbox, with a session ready to be asked. The SDK is imported meanwhile."""
+async def open_work(
+    task: Task, config: Config, host: Host, folder: Path, journal: Journal, events: Sequence[Event] = ()
+) -> AsyncIterator[Work]:
+    """A copy of the repository in a sandbox, with a session ready to be asked. The SDK is imported meanwhile. `events`
+    are those of the run so far, which is then taken up where it stopped."""
     wanted = resolve_tools(task.agent, tuple(TOOLS))
     async with Model(config.model, task.model or task.agent.model) as model, _meanwhile(model.warm()) as warming:
-        workspace = await snapshot(task.repo, folder, include=config.include)
-        await journal.append(
-            RunStarted(
-                run=task.run, version=__version__, task=task.prompt, agent=task.agent.name,
-                agent_sha256=task.agent.sha256, model=model.name, repo=str(task.repo), base=workspace.base,
-                head=workspace.head, carried=workspace.carried, checks=task.checks,
-            )
-        )  # fmt: skip
-        for path in workspace.left_out:
-            journal.show(Noted(level="warning", text=f"Not taken into the sandbox: {path}"))
-        async with open_bench(config.sandbox, host, task.run, "work", journal) as sandbox:
-            await workspace.enter(sandbox)
+        moments = Moments(events)
+        journal.sinks = (moments.add, *journal.sinks)
+        again = any(isinstance(event, RunStarted) for event in events)
+        workspace = await _begin(task, config, folder, journal, model.name) if not again else Workspace.load(folder)
+        if again:
+            resumed = Resumed(run=task.run, version=__version__, turn=moments.now.turn)
+            await journal.append(resumed)
+            events = (*events, resumed)
+        entered = moments.entered
+        async with open_bench(config.sandbox, host, task.run, "work", journal, again and entered) as sandbox:
+            if not again:
+                await workspace.enter(sandbox)
+            elif sandbox.place.found == "nothing":
+                await workspace.enter(sandbox)
+                await restore(workspace, sandbox, journal, moments.now)
+            elif moments.restored:
+                await restore(workspace, sandbox, journal, moments.now)
             await warming
-            after = partial(keep, workspace, sandbox, journal)
-            session = _session(task, config, host, model, wanted, sandbox, journal, after)
-            yield Work(model.name, session, workspace, sandbox, journal)
+
+            async def after_change(turn: int) -> None:
+                await keep(work, turn)
+
+            session = _session(task, config, host, model, wanted, sandbox, journal, after_change, events)
+            session.context.put_back(moments.now.cwd, moments.now.seen)
+            told = _told(sandbox, moments) if again else ""
+            work = Work(model.name, session, workspace, sandbox, journal, moments, told=told)
+            yield work
+
+
+def _told(sandbox: Sandbox, moments: Moments) -> str:
+    jobs = JOBS_GONE if moments.now.jobs else ""
+    return {"nothing": REBUILT, "workspace": ONLY_FILES, "all": jobs}[sandbox.place.found]
+
+
+async def _begin(task: Task, config: Config, folder: Path, journal: Journal, model: str) -> Workspace:
+    await asyncio.to_thread(rmtree, folder / "objects.git", ignore_errors=True)  # begun by a process that was killed
+    workspace = await snapshot(task.repo, folder, include=config.include)
+    await journal.append(
+        RunStarted(
+            run=task.run, version=__version__, task=task.prompt, agent=task.agent.name,
+            agent_sha256=task.agent.sha256, model=model, repo=str(task.repo), base=workspace.base,
+            head=workspace.head, carried=workspace.carried, checks=task.checks,
+        )
+    )  # fmt: skip
+    for path in workspace.left_out:
+        journal.show(Noted(level="warning", text=f"Not taken into the sandbox: {path}"))
+    return workspace
 
 
 @asynccontextmanager
@@ -129,7 +250,8 @@ def _session(
     wanted: Sequence[str],
     sandbox: Sandbox,
     journal: Journal,
-    after_changes: Callable[[int], Awaitable[None]],
+    after_change: Callable[[int], Awaitable[None]],
+    events: Sequence[Event],
 ) -> Session:
     names = [name for tool in wanted for name in (tool, *COMPANIONS.get(tool, ()))]
     tools: dict[str, type[Tool]] = {name: TOOLS[name] for name in dict.fromkeys(names)}
@@ -146,7 +268,9 @@ def _session(
     )  # fmt: skip
     turns = min(filter(None, (config.limits.turns, task.agent.max_turns)), default=None)
     limits = config.limits.model_copy(update={"turns": turns})
-    return Session(model, tools, context, journal, system=system, limits=limits, after_changes=after_changes)
+    return Session(
+        model, tools, context, journal, system=system, limits=limits, after_change=after_change, events=events
+    )
 
 
 def _contents(sandbox: Sandbox, host: Host) -> str:

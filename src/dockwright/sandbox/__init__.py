@@ -37,6 +37,7 @@ ENV = {
 }
 
 OnOutput = Callable[[bytes], None]
+Found = Literal["nothing", "workspace", "all"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,10 @@ class Stat:
 
 
 class Place(Protocol):
-    """What a backend launches: somewhere with a runner in it. The only thing that backends implement."""
+    """What a backend launches: somewhere with a runner in it. The only thing that backends implement.
+
+    `again` is to take over what a process that is gone left of it; `found` is what was there. `left` is to let it be
+    when it is closed, so that it can be found."""
 
     backend: str
     id: str
@@ -98,6 +102,9 @@ class Place(Protocol):
     env: dict[str, str]  # what the image sets for its programs, known once it was launched
     disk: int  # bytes that the workspace may take
     inodes: int  # files and folders that there may be
+    again: bool
+    found: Found
+    left: bool
 
     @property
     def runtime(self) -> str:

@@ -13,12 +13,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from dockwright.errors import SandboxError
-from dockwright.sandbox import DISK, HOME, INODES, PATH, RUNTIME, WORKSPACE, cgroup
+from dockwright.sandbox import DISK, HOME, INODES, PATH, RUNTIME, WORKSPACE, Found, cgroup
 from dockwright.sandbox.channel import Channel
-from dockwright.sandbox.owner import owner
+from dockwright.sandbox.owner import is_gone, owner
 from dockwright.sandbox.runner import BOOT, source
 
 PREFIX, OWNER_FILE, GROUPS_FILE = "dockwright-", "owner", "groups"
@@ -30,6 +31,16 @@ _ETC = {
     "hosts": "127.0.0.1 localhost sandbox\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
+
+
+def _find(run: str) -> Path | None:
+    """The folder that a process which is gone left of this run; the rest of the sandbox went with it."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}{run}-*"):
+        with suppress(OSError):
+            mine = folder.stat().st_uid == os.getuid()
+            if mine and (folder / "workspace").is_dir() and is_gone((folder / OWNER_FILE).read_text()):
+                return folder
+    return None
 
 
 class Bubblewrap:
@@ -46,12 +57,19 @@ class Bubblewrap:
         pids: int = 512,
         disk: int = DISK,
         inodes: int = INODES,
+        again: bool = False,
     ) -> None:
-        self.root, self.id, self.image = root, run, str(root)
+        self.root, self.id, self.image, self.again = root, run, str(root), again
         self.disk, self.inodes = disk, inodes
         self._memory, self._pids = memory, pids
         self._group: cgroup.Group | None = None
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{run}-"))
+        there = _find(run)
+        if there and not again:
+            discard(there)
+            there = None
+        self.found: Found = "workspace" if there else "nothing"
+        self.left = False
+        self._folder = there or Path(tempfile.mkdtemp(prefix=f"{PREFIX}{run}-"))
         self.env: dict[str, str] = {}
         self._process: asyncio.subprocess.Process | None = None
 
@@ -122,7 +140,8 @@ class Bubblewrap:
 
     async def close(self) -> None:
         await self._end()
-        await asyncio.to_thread(discard, self._folder)
+        if not self.left:
+            await asyncio.to_thread(discard, self._folder)
 
     async def _end(self) -> None:
         if self._process is None:

@@ -7,13 +7,15 @@ The SDK is synchronous and is called in threads; the runner's stream is its hija
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import socket
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dockwright.errors import ConfigError, SandboxError, SandboxLost
-from dockwright.sandbox import DISK, HOME, INODES, RUNTIME, WORKSPACE
+from dockwright.sandbox import DISK, HOME, INODES, RUNTIME, WORKSPACE, Found
 from dockwright.sandbox.channel import Channel
 from dockwright.sandbox.engine import (
     API_SECONDS,
@@ -26,7 +28,7 @@ from dockwright.sandbox.engine import (
     in_thread,
     persist,
 )
-from dockwright.sandbox.owner import owner
+from dockwright.sandbox.owner import is_gone, owner
 from dockwright.sandbox.runner import BOOT, source
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ LAUNCH_SECONDS = 90  # once for each runtime image the engine has to copy it
 _TMPFS_INODES = 200_000  # each takes about a kilobyte of memory
 # What an image could set to change what the loader puts into our programs; a variable can be emptied, not unset.
 _HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
+_MARK = "-owner"
 # PID 1 of the container: has no rights, reaps what nobody else does, ends when told to.
 _INIT = """
 import ctypes, os, signal
@@ -79,20 +82,22 @@ class Docker:
         disk: int = DISK,
         inodes: int = INODES,
         oci_runtime: str | None = None,
+        again: bool = False,
     ) -> None:
-        self.image, self.id = image, run
+        self.image, self.id, self.again = image, run, again
         self.disk, self.inodes = disk, inodes
+        self.found: Found = "nothing"
+        self.left = False
         self._runtime_image = runtime_image
         self._memory, self._cpus, self._pids, self._oci_runtime = memory, cpus, pids, oci_runtime
         self.env: dict[str, str] = {}
         self._client: DockerClient | None = None
         self._container: Container | None = None
-        self._has_volume = False
         self._volume = f"dockwright-{run}-{secrets.token_hex(4)}"  # nobody else's, so that it can be removed
 
     async def start_runner(self) -> Channel:
         if self._container is None:
-            await in_thread(self._launch, LAUNCH_SECONDS)
+            await in_thread(self._launch_or_find, LAUNCH_SECONDS)
         sock = await in_thread(self._attach, QUICK_SECONDS * 2)
         loop = asyncio.get_running_loop()
         channel = Channel()
@@ -135,10 +140,40 @@ class Docker:
 
     # in threads
 
-    def _launch(self) -> None:
+    def _launch_or_find(self) -> None:
+        client = self._client = connect(QUICK_SECONDS)
+        there = self._find(client)
+        if there and self.again:
+            self._take_over(client, there)
+            return
+        if there:
+            persist(lambda: there.remove(force=True, v=True))
+        self._launch(client)
+
+    def _find(self, client: DockerClient) -> Container | None:
+        """A container of this very name whose process is gone."""
+        from docker.errors import NotFound
+
+        try:
+            there = client.containers.get(f"dockwright-{self.id}")
+        except NotFound:
+            return None
+        return there if there.labels.get(LABEL) == self.id and is_gone(there.labels.get(OWNER, "")) else None
+
+    def _take_over(self, client: DockerClient, there: Container) -> None:
+        """Labels cannot be changed: whose it is now says an empty volume beside it."""
+        client.volumes.create(f"{self._volume}{_MARK}", labels={LABEL: self.id, OWNER: owner()})
+        mounts = {mount["Destination"]: mount["Name"] for mount in there.attrs["Mounts"] if "Name" in mount}
+        self._volume = mounts[WORKSPACE]
+        self._container = there
+        self.env = _variables(there.image.attrs) if there.image else {}
+        self.found = "all" if there.status == "running" else "workspace"
+        if there.status != "running":
+            there.start()
+
+    def _launch(self, client: DockerClient) -> None:
         from docker.errors import APIError
 
-        client = self._client = connect(QUICK_SECONDS)
         labels = {LABEL: self.id, OWNER: owner()}
         runtime = self._runtime_volume(client)
         if self._oci_runtime and self._oci_runtime not in client.info()["Runtimes"]:
@@ -146,13 +181,9 @@ class Docker:
                 f"The engine has no runtime called {self._oci_runtime}. Install it in the engine or choose another."
             )
         image = find_image(client, self.image)
-        said = image.attrs["Config"].get("Env") or []
-        self.env = dict(
-            line.split("=", 1) for line in said if "=" in line and not line.startswith(("LD_PRELOAD=", "LD_AUDIT="))
-        )
+        self.env = _variables(image.attrs)
         client.api.timeout = API_SECONDS
         client.volumes.create(self._volume, labels=labels)
-        self._has_volume = True
         try:
             self._container = self._create(client, image, runtime, labels, f",nr_inodes={_TMPFS_INODES}")
         except APIError as error:
@@ -253,12 +284,23 @@ class Docker:
             client.api.timeout = HELLO_SECONDS
             client.ping()
             client.api.timeout = API_SECONDS
-            if (container := self._container) is not None:
+            if (container := self._container) is not None and not self.left:
                 persist(lambda: container.remove(force=True, v=True))
-            if self._has_volume:
-                persist(lambda: client.volumes.get(self._volume).remove(force=True))
+            ours = re.compile(rf"dockwright-{re.escape(self.id)}-[0-9a-f]{{8}}({_MARK})?")
+            for volume in client.volumes.list(filters={"label": f"{LABEL}={self.id}"}):  # killed ones' are among them
+                name = str(volume.name)
+                if ours.fullmatch(name) and not (self.left and name == self._volume):
+                    persist(partial(volume.remove, force=True))
         finally:
             client.close()
+
+
+def _variables(image: dict[str, Any]) -> dict[str, str]:
+    """What an image sets for its programs."""
+    said = image["Config"].get("Env") or []
+    return dict(
+        line.split("=", 1) for line in said if "=" in line and not line.startswith(("LD_PRELOAD=", "LD_AUDIT="))
+    )
 
 
 class _Demultiplexer(asyncio.Protocol):

@@ -72,6 +72,20 @@ class ToolContext:
     on_output: Callable[[str], None] | None = None
     jobs: dict[str, str] = field(default_factory=dict)
     asked: Asked = field(default_factory=Asked)
+    _told: tuple[str, Mapping[str, str]] = field(default=(WORKSPACE, {}), init=False, repr=False)
+
+    def put_back(self, cwd: str, seen: Mapping[str, str]) -> None:
+        """Make the shell's directory and what was seen what they were."""
+        self.cwd, self.seen = cwd, dict(seen)
+        self._told = (cwd, seen)
+
+    def news(self) -> JsonObject:
+        """What of `cwd` and `seen` changed since this was asked last; a path that is null is no longer seen."""
+        (cwd, seen), self._told = self._told, (self.cwd, dict(self.seen))
+        changed: JsonObject = {
+            path: self.seen.get(path) for path in {*seen, *self.seen} if seen.get(path) != self.seen.get(path)
+        }
+        return {**({"cwd": self.cwd} if self.cwd != cwd else {}), **({"seen": changed} if changed else {})}
 
     def resolve(self, path: str) -> str:
         """The absolute path inside the sandbox that the model means: from the cwd, `~` expanded, dots removed."""

@@ -29,6 +29,7 @@ from dockwright.events import (
     Prompted,
     Reported,
     Restored,
+    Resumed,
     RunFinished,
     RunStarted,
     SandboxStarted,
@@ -48,6 +49,7 @@ from dockwright.ui.visible import visible
 from dockwright.ui.words import amount, count, duration, money, status_style, status_words
 
 _NAMED = 5  # things named before the rest is only counted
+_FOUND = {"nothing": (), "workspace": ("its workspace was still there",), "all": ("it was still there",)}
 _LEVEL_LABELS = {"info": "note", "warning": "warning", "error": "error"}
 _LEVEL_STYLES = {"info": "", "warning": "yellow", "error": "red"}
 
@@ -64,7 +66,8 @@ def unwatched(console: Console) -> Iterator[None]:
 class TerminalSink:
     """Shows events on `console`. `close` it before reading input, too; the next event brings the live line back."""
 
-    def __init__(self, console: Console, verbose: bool = False) -> None:
+    def __init__(self, console: Console, verbose: bool = False, past: Iterable[Event] = ()) -> None:
+        """`past` is what happened before, which counts and is not shown."""
         if isinstance(console.file, io.TextIOWrapper):
             console.file.reconfigure(errors="backslashreplace")  # what the encoding lacks is an escape, no error
         self._console = console
@@ -73,7 +76,7 @@ class TerminalSink:
         self._prose = Prose(self._page, {"text", "thinking"} if verbose else {"text"})
         self._streams = console.is_terminal
         self._verbose = verbose
-        self._result = RunResult()
+        self._result = RunResult.from_events(past)
         self._running: dict[str, ToolStarted] = {}
         self._asked: set[tuple[str, int]] = set()  # hosts of the network that were shown
 
@@ -127,6 +130,8 @@ class TerminalSink:
         match event:
             case RunStarted():
                 self._run_started(event)
+            case Resumed(run=run, turn=turn):
+                page.facts("resumed", *_bold(run), self._result.repo, f"after turn {turn}")
             case SandboxStarted():
                 self._sandbox_started(event)
             case SessionStarted(model=model, tools=tools):
@@ -169,7 +174,8 @@ class TerminalSink:
             self._page.section("proof", "in a clean sandbox, from base and patch", image, ready)
             self._status.show("running the checks", self._result)
         else:
-            self._page.facts("sandbox", event.backend, image, f"network {event.network}", ready)
+            found = _FOUND[event.found]
+            self._page.facts("sandbox", event.backend, image, f"network {event.network}", ready, *found)
             self._status.show("preparing the workspace", self._result)
 
     def _boundary_tested(self, event: BoundaryTested) -> None:

@@ -24,7 +24,7 @@ _SLICE = 8 << 20
 _DEADLINE = 300.0
 _SETTINGS = {
     "core.hooksPath": "/dev/null", "core.fsmonitor": "false", "core.protectHFS": "true", "core.protectNTFS": "true",
-    "gc.auto": "0", "core.logAllRefUpdates": "false", "core.bigFileThreshold": "64m",
+    "gc.auto": "0", "core.logAllRefUpdates": "false", "core.bigFileThreshold": "64m", "index.skipHash": "true",
 }  # fmt: skip
 _ENVIRONMENT = {
     "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ATTR_NOSYSTEM": "1", "LC_ALL": "C",

@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -23,6 +24,7 @@ from dockwright.workspace.hardened import GitError
 from dockwright.workspace.inside import InsideError
 from dockwright.workspace.names import leads_outside, refusal, text
 from dockwright.workspace.objects import LINK, SUBMODULE, Change, link_targets
+from dockwright.workspace.own_git import NOT_KEPT, OwnGit, OwnGitError
 from dockwright.workspace.quarantine import Quarantine
 
 LOST = "everything since the checkpoint before"
@@ -31,11 +33,13 @@ _NO_DATE = "@0 +0000"  # equal work makes equal checkpoints
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The workspace as it was, as a commit on the checkpoint before. `left_out` names what is not in it, and why."""
+    """The workspace as it was, as a commit on the checkpoint before. `left_out` names what is not in it, and why. `git`
+    names what was kept of the agent's own repository, see OwnGit."""
 
     commit: str
     tree: str
     left_out: tuple[str, ...] = ()
+    git: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,9 @@ class Workspace:
     last: Checkpoint
     refused: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        self.own_git = OwnGit.load(self.state / "git")
+
     @classmethod
     def load(cls, state: Path) -> Workspace:
         """The workspace that a run keeps in `state`. Raises ConfigError where there is none."""
@@ -71,13 +78,23 @@ class Workspace:
             kept = json.loads((state / "workspace.json").read_bytes())
         except FileNotFoundError:
             raise ConfigError(f"{state} holds no workspace: that run ended before it took the repository in.") from None
+        with suppress(OSError, ValueError):  # newer, but a power loss may have eaten it; then the journal knows
+            kept |= json.loads((state / "last.json").read_bytes())
         lists = {name: tuple(kept[name]) for name in ("carried", "left_out", "refused")}
-        last = Checkpoint(kept["last"]["commit"], kept["last"]["tree"], tuple(kept["last"]["left_out"]))
+        last = Checkpoint(**kept["last"] | {"left_out": tuple(kept["last"]["left_out"])})
         return cls(**kept | lists | {"repo": Path(kept["repo"]), "state": state, "last": last})
 
     def save(self) -> None:
         kept = asdict(self) | {"repo": str(self.repo), "state": str(self.state)}
+        (self.state / "last.json").unlink(missing_ok=True)
         write_durably(self.state / "workspace.json", json.dumps(kept).encode())
+
+    def _save_last(self) -> None:
+        """After each checkpoint, and so without waiting for the disk, or insisting on it."""
+        beside = self.state / ".last.json"
+        with suppress(OSError):
+            beside.write_text(json.dumps({"last": asdict(self.last), "refused": self.refused}))
+            beside.replace(self.state / "last.json")
 
     @property
     def quarantine(self) -> Quarantine:
@@ -94,31 +111,49 @@ class Workspace:
                 f"The files of {self.repo} could not be laid out in the sandbox: {error}. "
                 "Make sure that its disk is large enough, then run again."
             ) from error
+        if commit is None:
+            await self.own_git.begin(sandbox)
 
     async def checkpoint(self, sandbox: Sandbox, message: str) -> Checkpoint:
         """Keep the files as they are now, but for what is ignored. The last one again where nothing changed.
 
         Never fails for what the agent did: what cannot be taken stays inside and is named."""
         before = self.last
-        try:
-            self.last = await self._take(sandbox, message)
-        except (InsideError, GitError, OSError):  # the agent may have broken our repository in the sandbox
-            self.last = await self._take_anew(sandbox, message)
+        made, git = await asyncio.gather(self._files(sandbox, message), self.own_git.keep(sandbox, before.git))
+        self.last = replace(made, git=git)
         if self.last != before:
-            await asyncio.to_thread(self.save)
+            await asyncio.to_thread(self._save_last)
         return self.last
 
-    async def restore(self, sandbox: Sandbox, commit: str) -> Checkpoint:
-        """Make the files in the sandbox those of an earlier checkpoint; ignored files stay. It becomes the last one."""
-        tree = await self.quarantine.id(f"{commit}^{{tree}}")
+    async def restore(self, sandbox: Sandbox, to: Checkpoint) -> str:
+        """Make the files in the sandbox and the agent's own repository those of an earlier checkpoint, which becomes
+        the last one; ignored files stay. Returns why the agent's repository could not be put back, if it could not."""
+        why = await self._restore_git(sandbox, to.git)
         try:
-            await inside.restore(sandbox, self.quarantine, tree)
+            await inside.restore(sandbox, self.quarantine, to.tree)
         except (InsideError, OSError):
             await inside.rebuild(sandbox, self.quarantine, self.last.tree, self.object_format)
-            await inside.restore(sandbox, self.quarantine, tree)
-        self.last = Checkpoint(commit, tree)
+            await inside.restore(sandbox, self.quarantine, to.tree)
+        self.last = to
         await asyncio.to_thread(self.save)
-        return self.last
+        return why
+
+    async def _restore_git(self, sandbox: Sandbox, state: str | None) -> str:
+        if state == NOT_KEPT:
+            return "it was not kept then"
+        if state is None and await self.own_git.is_as_entered(sandbox):
+            return ""
+        if state is None:
+            await self.own_git.clear(sandbox)
+            await self.enter(sandbox)
+            return ""
+        try:
+            if not await self.own_git.put_back(sandbox, state):
+                await self.enter(sandbox)  # brings what is missing, and files that are restored after this
+                await self.own_git.put_back(sandbox, state)
+        except OwnGitError as error:
+            return str(error)
+        return ""
 
     async def patch(self, commit: str, without: Iterable[str] = ()) -> bytes:
         """All changes from `base` to a commit, but those of some paths, as a patch that `git apply` takes."""
@@ -154,8 +189,8 @@ class Workspace:
         """
         if not await self.quarantine.changes(self.base, commit):
             return None
-        final = await self.as_one_commit(commit, commit_message(message, model))
         ref = f"refs/heads/dockwright/{run}"
+        final = await self._on_top(ref, commit, commit_message(message, model))
         await self.quarantine.git("update-ref", ref, final)
         patch = self.state / "changes.patch"
         await asyncio.to_thread(write_durably, patch, await self.patch(final, not_in_patch or ()))
@@ -172,6 +207,12 @@ class Workspace:
             left_out=self.last.left_out,
             notes=tuple(filter(None, [why, *kept_out, *await self._links_outside(final)])),
         )
+
+    async def _files(self, sandbox: Sandbox, message: str) -> Checkpoint:
+        try:
+            return await self._take(sandbox, message)
+        except (InsideError, GitError, OSError):  # the agent may have broken our repository in the sandbox
+            return await self._take_anew(sandbox, message)
 
     async def _take_anew(self, sandbox: Sandbox, message: str) -> Checkpoint:
         try:
@@ -200,6 +241,17 @@ class Workspace:
             await inside.put_back(sandbox, list(refused))
             return await self._take(sandbox, message, again=True)
         return Checkpoint(made, kept.tree, (*self.refused, *kept.complaints))
+
+    async def _on_top(self, ref: str, commit: str, message: str) -> str:
+        """The commit to deliver: what was delivered before, where it has the same files, or one on top of that."""
+        try:
+            before, its_tree = [await self.quarantine.id(f"{ref}{what}") for what in ("", "^{tree}")]
+        except GitError:
+            return await self.as_one_commit(commit, message)
+        tree = await self.quarantine.id(f"{commit}^{{tree}}")
+        if tree == its_tree:
+            return before
+        return await self.quarantine.commit(tree, before, message, f"@{int(time.time())} +0000")
 
     async def _links_outside(self, commit: str) -> list[str]:
         links = [
