@@ -7,7 +7,9 @@ sandbox and delivered; only the verdict differs. Success is a positive proof, ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,12 @@ from dockwright.errors import (
 from dockwright.events import Event, Noted, Reported, RunFinished, Status, ToolFinished
 from dockwright.journal import Journal, Sink
 from dockwright.model import Model
-from dockwright.proof import prove
+from dockwright.proof import Proof, prove
 from dockwright.report import render_json, render_markdown
 from dockwright.result import RunResult, exit_code_of
 from dockwright.run.bench import Host, open_bench, policy_of
 from dockwright.run.work import Task, Work, deliver, keep, open_work, project_notes_of
+from dockwright.sandbox import Sandbox
 from dockwright.tools import TOOLS
 from dockwright.workspace import LOST
 from dockwright.workspace.durable import write_durably
@@ -109,14 +112,15 @@ async def _carry_out(
     task: Task, config: Config, host: Host, folder: Path, journal: Journal, outcome: Outcome
 ) -> tuple[Status, str]:
     work = None
+    prove_it = partial(_prove, task, config, host, journal)
     try:
         async with open_work(task, config, host, folder, journal) as work:
-            status, reason = await _converse(work, task, journal, outcome)
+            status, reason, proof = await _converse(work, task, journal, outcome, prove_it)
             await keep(work.workspace, work.sandbox, journal, outcome.result.turns)
     except SandboxLost as error:
         if work is None:
             raise
-        status, reason = "sandbox_lost", str(error)
+        status, reason, proof = "sandbox_lost", str(error), None
     changed = await deliver(work, task)
     done = work.workspace.last
     if status != "done":
@@ -125,34 +129,63 @@ async def _carry_out(
         return "unverified", f"not all of the work could be kept: {lost}"
     if not changed:
         return "unverified", "the agent changed nothing in the workspace"
-    if task.checks:
-        clean = lambda: open_bench(config.sandbox, host, f"{task.run}-proof", "proof", journal)  # noqa: E731
-        checks = await prove(
-            clean, work.workspace, done.commit, task.checks, timeout=task.check_seconds, journal=journal
-        )
-        if failed := [check.command for check in checks if check.exit_code != 0]:
-            return "checks_failed", f"failed in the clean sandbox: {', '.join(failed)}"
+    if task.demands and (proof is None or proof.commit != done.commit):
+        proof = await prove_it(work, proof.attempt + 1 if proof else 1)
+    if proof and proof.reason:
+        return "checks_failed", proof.reason
     if outcome.report is None:
         return "unverified", "the agent handed in no report"
-    return ("verified", "") if task.checks else ("done", "")
+    return ("verified", "") if proof else ("done", "")
 
 
-async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) -> tuple[Status, str]:
+ProveIt = Callable[[Work, int], Awaitable[Proof]]
+
+
+async def _prove(task: Task, config: Config, host: Host, journal: Journal, work: Work, attempt: int) -> Proof:
+    """The proof of what was kept last."""
+
+    def open_clean() -> AbstractAsyncContextManager[Sandbox]:
+        return open_bench(config.sandbox, host, f"{task.run}-proof", "proof", journal)
+
+    return await prove(
+        open_clean, work.workspace, work.workspace.last.commit, task.demands, journal=journal, attempt=attempt
+    )
+
+
+async def _converse(
+    work: Work, task: Task, journal: Journal, outcome: Outcome, prove_it: ProveIt
+) -> tuple[Status, str, Proof | None]:
     """The conversation until its end, whatever that is. The work of an interrupted or failed one is kept, too."""
+    proof = None
     try:
         notes = await project_notes_of(work.sandbox)
         await work.session.ask([*notes, {"type": "text", "text": task.prompt}])
         if outcome.report is None:
             await work.session.ask([{"type": "text", "text": REMINDER}], source="harness")
+        proof = await _repair(work, task, journal, outcome, prove_it)
     except (LimitReached, ModelRefused, ModelError) as error:
-        return status_of(error), str(error)
+        return status_of(error), str(error), None
     except asyncio.CancelledError:
         current = asyncio.current_task()
         if current is not None and current.uncancel() > 0:  # asked twice: no time for anything
             raise
         journal.show(Noted(text="Interrupted. Keeping the work so far; once more to stop at once."))
-        return "interrupted", "stopped by the user"
+        return "interrupted", "stopped by the user", None
     finally:
         if outcome.report:
             journal.show(outcome.report)
-    return "done", ""
+    return "done", "", proof
+
+
+async def _repair(work: Work, task: Task, journal: Journal, outcome: Outcome, prove_it: ProveIt) -> Proof | None:
+    """Have the agent mend what fails in a clean sandbox, as often as was asked for. None where nothing was proven."""
+    proof = None
+    for attempt in range(1, task.repairs + 1 if task.demands else 1):
+        await keep(work.workspace, work.sandbox, journal, outcome.result.turns)
+        if work.workspace.last.commit == (proof.commit if proof else work.workspace.base):
+            break
+        proof = await prove_it(work, attempt)
+        if not proof.reason:
+            break
+        await work.session.ask([{"type": "text", "text": proof.told}], source="harness")
+    return proof

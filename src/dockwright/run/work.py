@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from dockwright.events import CheckpointMade, JsonObject, Noted, RunStarted
 from dockwright.journal import Journal
 from dockwright.model import Model
 from dockwright.prompt import NOTES, project_notes, system_blocks
+from dockwright.proof import Demands
 from dockwright.report import report_tool, return_format
 from dockwright.run.bench import Host, open_bench, policy_of
 from dockwright.sandbox import WORKSPACE, Sandbox
@@ -36,7 +37,8 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """What the user asked for. `checks` are commands that must exit 0 in the clean sandbox, each in `check_seconds`.
+    """What the user asked for. `checks` are commands that must exit 0 in the clean sandbox, each in `check_seconds`,
+    `proof` has what else must hold there, and its failures go back to the agent up to `repairs` times.
     `at_desk` is a conversation: no report is asked for. `run` is the id of the attempt: branch and sandbox are named
     after it, so no two runs may share one."""
 
@@ -46,9 +48,16 @@ class Task:
     model: str | None = None
     checks: tuple[str, ...] = ()
     check_seconds: float = 600.0
+    proof: Demands = field(default_factory=Demands)
+    repairs: int = 1
     deliver: Literal["branch", "patch", "none"] = "branch"
     at_desk: bool = False
     run: str = field(default_factory=new_run_id)
+
+    @property
+    def demands(self) -> Demands:
+        """All that must hold in the clean sandbox."""
+        return replace(self.proof, checks=self.checks, seconds=self.check_seconds)
 
 
 @dataclass
@@ -138,7 +147,7 @@ def _session(
         tools[report.__name__] = report
     system = system_blocks(
         task.agent.prompt, workspace=WORKSPACE, tools=tuple(tools), network=sandbox.network,
-        image=sandbox.place.image, contents=_contents(sandbox, host), checks=task.checks,
+        image=sandbox.place.image, contents=_contents(sandbox, host), checks=task.demands.told,
         report_tool=report.__name__ if report else None, at_desk=task.at_desk,
     )  # fmt: skip
     context = ToolContext(
