@@ -24,11 +24,11 @@ from dockwright.errors import (
     SandboxError,
     SandboxLost,
 )
-from dockwright.events import Event, Noted, Reported, RunFinished, Status, ToolFinished
-from dockwright.journal import Journal, Sink
+from dockwright.events import ClaimsJudged, Event, Noted, Reported, RunFinished, Status, ToolFinished
+from dockwright.journal import Journal, Sink, read
 from dockwright.model import Model
 from dockwright.proof import Proof, prove
-from dockwright.report import render_json, render_markdown
+from dockwright.report import judge, render_json, render_markdown
 from dockwright.result import RunResult, exit_code_of
 from dockwright.run.bench import Host, open_bench, policy_of
 from dockwright.run.work import Task, Work, deliver, keep, open_work, project_notes_of
@@ -131,10 +131,21 @@ async def _carry_out(
         return "unverified", "the agent changed nothing in the workspace"
     if task.demands and (proof is None or proof.commit != done.commit):
         proof = await prove_it(work, proof.attempt + 1 if proof else 1)
+    if outcome.report:
+        claims = await judge(outcome.report, read(journal.path), work.workspace, done.commit)
+        await journal.append(ClaimsJudged(claims=claims))
+    return _verdict(proof, outcome)
+
+
+def _verdict(proof: Proof | None, outcome: Outcome) -> tuple[Status, str]:
+    """What was seen decides; the report can only take away from it."""
     if proof and proof.reason:
         return "checks_failed", proof.reason
     if outcome.report is None:
         return "unverified", "the agent handed in no report"
+    if refuted := [claim for claim in outcome.result.claims if claim.verdict == "refuted"]:
+        more = f" (and {len(refuted) - 1} more)" if len(refuted) > 1 else ""
+        return "unverified", f'the report says "{refuted[0].text[:200]}", but {refuted[0].reason}{more}'
     return ("verified", "") if proof else ("done", "")
 
 

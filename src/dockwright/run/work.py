@@ -16,11 +16,12 @@ from dockwright.agent import Agent, resolve_tools
 from dockwright.config import Config
 from dockwright.errors import Interrupted
 from dockwright.events import CheckpointMade, JsonObject, Noted, RunStarted
-from dockwright.journal import Journal
+from dockwright.journal import Journal, read
 from dockwright.model import Model
 from dockwright.prompt import NOTES, project_notes, system_blocks
 from dockwright.proof import Demands
 from dockwright.report import report_tool, return_format
+from dockwright.report.evidence import Ledger
 from dockwright.run.bench import Host, open_bench, policy_of
 from dockwright.sandbox import WORKSPACE, Sandbox
 from dockwright.sandbox.docker import WORKBENCH, WORKBENCH_HAS
@@ -142,7 +143,9 @@ def _session(
 ) -> Session:
     names = [name for tool in wanted for name in (tool, *COMPANIONS.get(tool, ()))]
     tools: dict[str, type[Tool]] = {name: TOOLS[name] for name in dict.fromkeys(names)}
-    report = None if task.at_desk else report_tool(return_format(task.agent.prompt))
+    report = (
+        None if task.at_desk else report_tool(return_format(task.agent.prompt), lambda: Ledger.of(read(journal.path)))
+    )
     if report:
         tools[report.__name__] = report
     system = system_blocks(

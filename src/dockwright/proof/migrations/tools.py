@@ -87,6 +87,7 @@ class Stepping:
     show: str
     current: str
     named: str
+    history: str = ""  # lists `BEFORE -> AFTER`, where what a failed step prints may not name it
 
     async def up(self, at: At) -> Step:
         step = await at.run(self.all_up)
@@ -107,6 +108,9 @@ class Stepping:
         said = re.findall(self.named, f"{whole.text}\n{step.text if step.failed else ''}")
         here = await self._at(at)
         going_up = one == self.one_up
+        if going_up and not said and self.history:
+            listed = (await at.run(self.history)).text
+            said = re.findall(rf"^{re.escape(here or '<base>')}(?: \(\w+\))* -> (\w+)", listed, re.MULTILINE)[:1]
         revision = (said[-1] if said else f"the one after {here or 'none'}") if going_up else here or (said or [""])[-1]
         return Step(step.text if step.failed else whole.text, True, revision)
 
@@ -123,6 +127,7 @@ ALEMBIC = Stepping(
     show="alembic current",
     current=r"^(\w{3,})(?: \(\w+\))*$",
     named=r"Running upgrade .*?-> (\w+)",
+    history="alembic history",
 )
 KNEX = Stepping(
     all_up="knex migrate:latest",
