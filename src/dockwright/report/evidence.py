@@ -35,6 +35,10 @@ def marks(text: str) -> list[str]:
     return [" ".join(found.strip().strip("`").split()) for found in _MARK.findall(text)]
 
 
+def without_marks(text: str) -> str:
+    return re.sub(rf"[ \t]*{_MARK.pattern}", "", text)
+
+
 def path_of(reference: str) -> str:
     """A reference as a path below the workspace."""
     return reference.removeprefix(f"{WORKSPACE}/").removeprefix("./")

@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
-from dockwright.events import CheckFinished
+from dockwright.events import CheckFinished, Claim, Evidence
 from dockwright.result import RunResult, meaning
 from dockwright.tools.output import quoted
 from dockwright.ui.visible import visible
@@ -34,6 +34,7 @@ def render_markdown(result: RunResult) -> str:
         + (f" at {_code(result.base[:12])}." if result.base else "."),
         "## Checks",
         *_checks(result.checks),
+        *_about_checks(result),
         "## What the agent reports",
         *_answers_of(result),
         "## Delivery",
@@ -51,7 +52,7 @@ def _checks(checks: Sequence[CheckFinished]) -> Iterator[str]:
         return
     yield "Run by dockwright in a clean sandbox, from the base commit plus the patch."
     rows = [
-        (str(number), _code(check.command), _ending(check), duration(check.seconds))
+        (str(number), _code(check.command) + _on(check), _ending(check), duration(check.seconds))
         for number, check in enumerate(checks, start=1)
     ]
     yield _table(("", "Check", "Exit code", "Time"), rows)
@@ -64,6 +65,22 @@ def _checks(checks: Sequence[CheckFinished]) -> Iterator[str]:
         yield _fenced("\n".join(quoted(line, _SHOWN_COLUMNS) for line in lines[-_SHOWN_LINES:]))
 
 
+def _on(check: CheckFinished) -> str:
+    return "" if check.on == "patch" else " with the check files as they were"
+
+
+def _about_checks(result: RunResult) -> Iterator[str]:
+    if result.changed_check_files:
+        names = ", ".join(map(_code, result.changed_check_files))
+        yield f"Check files changed by the agent: {names}. The checks were run again with these files as they were."
+    for check in result.baseline:
+        yield f"Before the work, {_code(check.command)} ended like this: {_ending(check)}."
+    for check in result.checks:
+        if diff := check.facts.get("schema_diff"):
+            yield "How the schema changed:"
+            yield _fenced(visible(str(diff)))
+
+
 def _ending(check: CheckFinished) -> str:
     return "stopped by its timeout" if check.exit_code is None else str(check.exit_code)
 
@@ -73,13 +90,50 @@ def _answers_of(result: RunResult) -> Iterator[str]:
         yield "The agent handed in no report."
         return
     yield "What is quoted below are the agent's own words. They are claims; the checks above are the proof."
-    yield _quote(result.summary)
+    if result.claims:
+        yield f"Held against what was run and handed over: {claims_words(result)}."
+    yield _quote(_field(result, "", "summary", result.summary))
     for section, fields in result.sections.items():
         yield f"### {_line(section)}"
         for field, text in fields.items():
             if field != section:
                 yield f"**{_line(field)}**"
-            yield _quote(text)
+            yield _quote(_field(result, section, field, text))
+            yield from (
+                f"Refuted: {_line(claim.text)}: {_line(claim.reason)}."
+                for claim in result.claims
+                if (claim.section, claim.field, claim.verdict) == (section, field, "refuted")
+            )
+    if facts := {fact.id: fact for claim in result.claims for fact in claim.evidence}:
+        yield "### Evidence"
+        yield "\n".join(f"- {_code(fact.id)} {_fact(fact)}" for fact in facts.values())
+
+
+def _field(result: RunResult, section: str, field: str, text: str) -> str:
+    """The text of a field with a mark for what became of each claim in it."""
+    claims = [claim for claim in result.claims if (claim.section, claim.field) == (section, field)]
+    return " ".join(f"{claim.text} {_mark(claim)}" for claim in claims) if claims else text
+
+
+def _mark(claim: Claim) -> str:
+    return f"[{', '.join([fact.id for fact in claim.evidence] or [claim.verdict])}]"
+
+
+def _fact(fact: Evidence) -> str:
+    if fact.kind == "file":
+        return f"a file that was handed over, sha256 {_code(fact.sha256 or '')}"
+    ended = "in the background" if fact.exit_code is None else f"exit code {fact.exit_code}"
+    when = f", {fact.at:%Y-%m-%d %H:%M:%S} UTC" if fact.at else ""
+    took = f", {duration(fact.seconds)}" if fact.seconds is not None else ""
+    return f"{_code(fact.name[:_SHOWN_COLUMNS])}: {ended}{took}{when}, in {_code(fact.container)}"
+
+
+def claims_words(result: RunResult) -> str:
+    """`31 claims: 29 proven, 2 stated`."""
+    verdicts = [claim.verdict for claim in result.claims]
+    counts = ((verdict, verdicts.count(verdict)) for verdict in ("proven", "stated", "refuted"))
+    told = ", ".join(f"{number} {verdict}" for verdict, number in counts if number)
+    return f"{count(len(verdicts), 'claim')}: {told}"
 
 
 def _delivery(result: RunResult) -> Iterator[str]:

@@ -34,9 +34,11 @@ from dockwright.run.bench import Host, open_bench, policy_of
 from dockwright.run.work import Task, Work, deliver, keep, open_work, project_notes_of
 from dockwright.sandbox import Sandbox
 from dockwright.tools import TOOLS
+from dockwright.ui.html import render
 from dockwright.workspace import LOST
 from dockwright.workspace.durable import write_durably
 
+MOST_OF_PATCH = 4 << 20  # bytes of the patch that the page takes
 REMINDER = (
     "You ended without a report. If the work is finished and tested, call SubmitReport now; otherwise finish it first. "
     "Work that is not reported counts as unverified."
@@ -106,6 +108,14 @@ def status_of(error: DockwrightError) -> Status:
 def write_report(folder: Path, result: RunResult) -> None:
     write_durably(folder / "report.md", render_markdown(result).encode())
     write_durably(folder / "report.json", render_json(result).encode())
+    write_durably(folder / "report.html", page_of(folder, result).encode("utf-8", "replace"))
+
+
+def page_of(folder: Path, result: RunResult) -> str:
+    """The report as one page, from what a run left in its folder."""
+    patch = folder / "changes.patch"
+    change = patch.read_bytes()[:MOST_OF_PATCH].decode("utf-8", "replace") if patch.exists() else ""
+    return render(result, read(folder / "journal.jsonl"), change)
 
 
 async def _carry_out(
@@ -121,7 +131,7 @@ async def _carry_out(
         if work is None:
             raise
         status, reason, proof = "sandbox_lost", str(error), None
-    changed = await deliver(work, task)
+    changed = await deliver(work, task, outcome.report.summary if outcome.report else "")
     done = work.workspace.last
     if status != "done":
         return status, reason

@@ -21,7 +21,7 @@ from dockwright.model import Model
 from dockwright.prompt import NOTES, project_notes, system_blocks
 from dockwright.proof import Demands
 from dockwright.report import report_tool, return_format
-from dockwright.report.evidence import Ledger
+from dockwright.report.evidence import Ledger, without_marks
 from dockwright.run.bench import Host, open_bench, policy_of
 from dockwright.sandbox import WORKSPACE, Sandbox
 from dockwright.sandbox.docker import WORKBENCH, WORKBENCH_HAS
@@ -83,12 +83,13 @@ async def keep(workspace: Workspace, sandbox: Sandbox, journal: Journal, turn: i
         await journal.append(CheckpointMade(turn=turn, commit=made.commit, tree=made.tree))
 
 
-async def deliver(work: Work, task: Task) -> bool:
-    """Hand the work back as it was kept last; whether there was any."""
+async def deliver(work: Work, task: Task, summary: str = "") -> bool:
+    """Hand the work back as it was kept last, under the agent's own summary; whether there was any."""
     redaction = work.journal.redaction
     done = await withhold(work.workspace, redaction)
+    message = redaction.text(without_marks(summary) or task.prompt)
     delivered = await work.workspace.deliver(
-        task.run, done.commit, redaction.text(task.prompt), model=work.model, branch=task.deliver == "branch",
+        task.run, done.commit, message, model=work.model, branch=task.deliver == "branch",
         not_in_patch=await shown_in_patch(work.workspace, done.commit, redaction),
     )  # fmt: skip
     if delivered is None:
