@@ -212,7 +212,8 @@ def _plain(url: str) -> str:
 def _said(result: ExecResult) -> bytes:
     if result.exit_code != 0:
         words = result.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise DatabaseError(words[-1] if words else f"it ended with exit code {result.exit_code}")
+        errors = [word for word in words if "ERROR:" in word] or words[-1:]
+        raise DatabaseError(errors[0].strip() if errors else f"it ended with exit code {result.exit_code}")
     return result.stdout
 
 
