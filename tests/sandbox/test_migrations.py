@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import tarfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.conftest import new_place
@@ -11,20 +16,24 @@ from tests.sandbox import migration_projects as projects
 
 from dockwright.events import CheckFinished
 from dockwright.journal import Journal
-from dockwright.proof import Demands, prove
-from dockwright.sandbox import open_sandbox
+from dockwright.proof import Demands, OpenClean, prove
+from dockwright.sandbox import Sandbox, open_sandbox
 from dockwright.workspace import snapshot
 
 
 async def proven(
-    folder: Path, base: Mapping[str, bytes], patch: Mapping[str, bytes | None], demands: Demands
+    folder: Path,
+    base: Mapping[str, bytes],
+    patch: Mapping[str, bytes | None],
+    demands: Demands,
+    opened: OpenClean = lambda: open_sandbox(new_place("docker")),
 ) -> tuple[CheckFinished, ...]:
     """The checks of the migrations of a patch on a base."""
     repo = new_repository(folder / "repo", {"README.md": b"# Orders\n", **base})
     workspace = await snapshot(repo, folder / "state")
     commit = await agent_commit(workspace, dict(patch))
     with Journal(folder / "journal.jsonl") as journal:
-        proof = await prove(lambda: open_sandbox(new_place("docker")), workspace, commit, demands, journal=journal)
+        proof = await prove(opened, workspace, commit, demands, journal=journal)
     return tuple(check for check in proof.checks if check.kind == "migrations")
 
 
@@ -92,3 +101,35 @@ async def test_a_project_without_migrations_fails_the_check(tmp_path: Path) -> N
     assert [(check.exit_code, check.facts["failed"]) for check in checks] == [
         (1, "the patch has no alembic migrations")
     ] * 2
+
+
+@asynccontextmanager
+async def with_django() -> AsyncIterator[Sandbox]:
+    """A clean sandbox whose image has Django: the one of the tests, without its translations."""
+    async with open_sandbox(new_place("docker")) as sandbox:
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
+            for package in ("django", "asgiref", "sqlparse"):
+                found = find_spec(package)
+                assert found is not None
+                tar.add(Path(found.origin or "").parent, package, filter=_without_translations)
+        await sandbox.write("/tmp/django.tar.gz", packed.getvalue())
+        await sandbox.exec(["mkdir", "/tmp/packages"])
+        await sandbox.exec(["tar", "xzf", "/tmp/django.tar.gz", "-C", "/tmp/packages"])
+        yield replace(sandbox, env={**sandbox.env, "PYTHONPATH": "/tmp/packages"})
+
+
+def _without_translations(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    english = "/locale/en/" in member.name
+    return None if not english and member.name.endswith((".mo", ".po", ".pyc", ".js", ".css", ".svg")) else member
+
+
+async def test_django_goes_down_app_by_app_and_a_migration_that_cannot_is_named(tmp_path: Path) -> None:
+    add = "migrations.AddField('Order', 'note', models.TextField(default=''))"
+    checks = await proven(tmp_path / "a", {}, projects.django(add), Demands(migrations="django"), with_django)
+    assert [check.exit_code for check in checks] == [0, 0], checks
+    assert "shop.sqlite3, not by DATABASE_URL" in checks[0].output
+    assert "2 rows made" in checks[1].output
+    one_way = "migrations.RunPython(lambda apps, editor: None)"
+    checks = await proven(tmp_path / "b", {}, projects.django(one_way), Demands(migrations="django"), with_django)
+    assert [check.facts["failed"] for check in checks] == ["downgrade of shop.0002_more"] * 2, checks

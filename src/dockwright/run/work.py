@@ -50,7 +50,7 @@ class Task:
     checks: tuple[str, ...] = ()
     check_seconds: float = 600.0
     proof: Demands = field(default_factory=Demands)
-    repairs: int = 1
+    repairs: int = 0
     deliver: Literal["branch", "patch", "none"] = "branch"
     at_desk: bool = False
     run: str = field(default_factory=new_run_id)
