@@ -192,3 +192,15 @@ async def test_report_prints_prose_json_and_a_page(desk: Desk) -> None:
     out = desk.folder / "page.html"
     code, _ = await desk.call(None, "report", run, "--html", "-o", str(out))
     assert (parsed["run"], code, out.read_text().startswith("<!doctype html>")) == (run, 0, True)
+
+
+async def test_the_commit_is_the_users_by_their_own_git_configuration(desk: Desk) -> None:
+    home = desk.folder / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text("[user]\n\tname = Ann\n\temail = ann@example.com\n")
+    desk.env = {"HOME": str(home)}
+    desk.git("config", "user.name", "Not read")
+    await desk.run([ADD, report("Greets. In one line [[app.sh]]."), "Done."])
+    branch = f"dockwright/{desk.runs[-1].name}"
+    said = desk.git("log", "-1", "--format=%an <%ae> %cn: %s", branch)
+    assert said == "Ann <ann@example.com> dockwright: Greets. In one line.\n"

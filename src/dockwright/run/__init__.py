@@ -131,7 +131,7 @@ async def _carry_out(
         if work is None:
             raise
         status, reason, proof = "sandbox_lost", str(error), None
-    changed = await deliver(work, task, outcome.report.summary if outcome.report else "")
+    changed = await deliver(work, task, host, outcome.report.summary if outcome.report else "")
     done = work.workspace.last
     if status != "done":
         return status, reason

@@ -30,6 +30,7 @@ from dockwright.tools import COMPANIONS, TOOLS
 from dockwright.tools.base import SearchBackend, Tool, ToolContext
 from dockwright.tools.web_search import ApiSearch, DdgsSearch
 from dockwright.workspace import Workspace, shown_in_patch, snapshot, withhold
+from dockwright.workspace.quarantine import MAIL, NAME
 
 
 def new_run_id() -> str:
@@ -83,14 +84,14 @@ async def keep(workspace: Workspace, sandbox: Sandbox, journal: Journal, turn: i
         await journal.append(CheckpointMade(turn=turn, commit=made.commit, tree=made.tree))
 
 
-async def deliver(work: Work, task: Task, summary: str = "") -> bool:
+async def deliver(work: Work, task: Task, host: Host, summary: str = "") -> bool:
     """Hand the work back as it was kept last, under the agent's own summary; whether there was any."""
     redaction = work.journal.redaction
     done = await withhold(work.workspace, redaction)
     message = redaction.text(without_marks(summary) or task.prompt)
     delivered = await work.workspace.deliver(
         task.run, done.commit, message, model=work.model, branch=task.deliver == "branch",
-        not_in_patch=await shown_in_patch(work.workspace, done.commit, redaction),
+        not_in_patch=await shown_in_patch(work.workspace, done.commit, redaction), author=host.author or (NAME, MAIL),
     )  # fmt: skip
     if delivered is None:
         return False
