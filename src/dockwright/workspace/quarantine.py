@@ -53,8 +53,8 @@ class Quarantine:
     async def commit(
         self, tree: str, parent: str | None, message: str, date: str, author: tuple[str, str] = (NAME, MAIL)
     ) -> str:
-        """A commit by dockwright, for an author by name and mail. `date` is "@SECONDS ZONE"; equal input gives the equal
-        commit."""
+        """A commit by dockwright, for an author by name and mail. `date` is "@SECONDS ZONE"; equal input gives the
+        equal commit."""
         who = [
             f"GIT_{role}_{key}={value}"
             for role, (name, mail) in (("AUTHOR", author), ("COMMITTER", (NAME, MAIL)))
