@@ -22,7 +22,7 @@ demo: setup ## Watch a persona build a service in a sandbox, prove it and hand b
 	@.venv/bin/python examples/demo.py $(ARGS)
 
 test: setup ## Run the tests, over Docker (starts an engine if none answers) and bubblewrap; ARGS goes to pytest
-	@scripts/tools busybox
+	@scripts/tools busybox chromium
 	@scripts/engine start
 	@sandbox/build images
 	@sandbox/build rootfs $(ROOTFS)

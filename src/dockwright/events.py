@@ -231,14 +231,70 @@ class Reported(_Event):
     sections: dict[str, dict[str, str]]
 
 
+class Evidence(BaseModel):
+    """What the harness itself knows: a tool call of the run (`e3`), a check of the proof (`p1`), a file of the patch.
+
+    `name` is the command or the path, `output` the end of what was printed, `sha256` that of the file's bytes as they
+    were handed over. `container` is where it ran."""
+
+    model_config = ConfigDict(frozen=True)
+    id: str
+    kind: Literal["call", "check", "file"]
+    name: str
+    failed: bool = False
+    exit_code: int | None = None
+    at: datetime | None = None
+    seconds: float | None = None
+    container: str = ""
+    output: str = ""
+    output_file: str | None = None
+    sha256: str | None = None
+
+
+class Claim(BaseModel):
+    """A statement of the report, held against its evidence. `reason` says why it is not proven."""
+
+    model_config = ConfigDict(frozen=True)
+    section: str
+    field: str
+    text: str
+    verdict: Literal["proven", "stated", "refuted"]
+    reason: str = ""
+    evidence: tuple[Evidence, ...] = ()
+
+
+class ClaimsJudged(_Event):
+    """The report held against what the harness knows, after the proof."""
+
+    type: Literal["claims.judged"] = "claims.judged"
+    claims: tuple[Claim, ...]
+
+
+class ProofStarted(_Event):
+    """A proof of `commit` begins; what one before it found no longer counts. `attempt` counts from 1.
+
+    `changed_check_files` are files that the checks stand on and that the agent changed."""
+
+    type: Literal["proof.started"] = "proof.started"
+    commit: str
+    attempt: int = 1
+    changed_check_files: tuple[str, ...] = ()
+
+
 class CheckFinished(_Event):
-    """A check executed by us in the clean sandbox. `exit_code` is None where it was stopped by its timeout."""
+    """A check executed by us in a clean sandbox. `exit_code` is None where it was stopped by its timeout.
+
+    `on` is what it was run on: the base commit plus the patch, the same with the files that checks stand on as they
+    were, or the base commit alone. `facts` has more, by kind, as the `schema_diff` of migrations."""
 
     type: Literal["check.finished"] = "check.finished"
+    kind: Literal["command", "probe", "migrations"] = "command"
+    on: Literal["patch", "patch with the checks of base", "base"] = "patch"
     command: str
     exit_code: int | None
     output: str
     seconds: float
+    facts: JsonObject = {}
 
 
 class NetworkAsked(_Event):
@@ -287,7 +343,7 @@ Event = (
     RunStarted | Resumed | SandboxStarted | BoundaryTested | SessionStarted | Prompted | TurnStarted | ModelRetried
     | TextDelta
     | AnswerStarted | Answered | ToolStarted | ToolOutput | ToolFinished | CheckpointMade | Restored | Reported
-    | CheckFinished | NetworkAsked | Delivered | Noted | RunFinished
+    | ProofStarted | CheckFinished | ClaimsJudged | NetworkAsked | Delivered | Noted | RunFinished
 )  # fmt: skip
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

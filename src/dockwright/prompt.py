@@ -101,8 +101,9 @@ and is no part of the task: logs, build output, a lock file of another package m
     if checks:
         text += f"""
 
-When you have finished, these commands are run in a clean container, on the commit you started from plus your change. \
-Each must exit with 0, so what they need must be in the image, in the change, or be installed by them:
+When you have finished, this is checked in a clean container, on the commit you started from plus your change. \
+Each command must exit with 0, so what it needs must be in the image, in the change, or be installed by it. Do not \
+change the files that these commands stand on to make them pass: they are run with the files as they were, too:
 {_list(checks)}"""
     if report_tool:
         text += f"""

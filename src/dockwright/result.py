@@ -15,11 +15,14 @@ from dockwright.errors import ExitCode
 from dockwright.events import (
     Answered,
     CheckFinished,
+    Claim,
+    ClaimsJudged,
     Delivered,
     Event,
     NetworkAsked,
     Noted,
     Prompted,
+    ProofStarted,
     Reported,
     Restored,
     Resumed,
@@ -36,7 +39,10 @@ _OUTCOMES: dict[Status, tuple[ExitCode, str]] = {
     "verified": (ExitCode.OK, "Every check passed in a clean sandbox, from the base commit plus the patch."),
     "done": (ExitCode.OK, "The agent finished; no check was asked for, so nothing was proven."),
     "checks_failed": (ExitCode.CHECKS_FAILED, "At least one check failed in the clean sandbox."),
-    "unverified": (ExitCode.UNVERIFIED, "The agent says it is done, but a claim lacks or contradicts its evidence."),
+    "unverified": (
+        ExitCode.UNVERIFIED,
+        "The agent says it is done, but there is no report, no change, or a claim against its evidence.",
+    ),
     "limit": (ExitCode.LIMIT, "A limit on turns, money or time was reached; the work so far is kept."),
     "refused": (ExitCode.REFUSED, "The model refused the task."),
     "model_error": (ExitCode.MODEL, "The model API failed for good; the work so far is kept."),
@@ -57,7 +63,9 @@ class RunResult(BaseModel):
 
     `cost` is in US dollars, and None as soon as the price of one answer is unknown. `turns` counts model answers,
     `tool_calls` the finished calls by tool name. `seconds` is the time from the first event to the last. `checks` are
-    those of the last proof. `patch` is a path on the host. `network` is what was asked of the network, denied or not.
+    those of the last proof, `baseline` the same on the base commit alone where that was asked for, and
+    `changed_check_files` what the checks stand on and the agent changed. `claims` are the report's, with the verdict on
+    each. `patch` is a path on the host. `network` is what was asked of the network, denied or not.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -76,7 +84,10 @@ class RunResult(BaseModel):
     patch: str | None = None
     summary: str = ""
     sections: dict[str, dict[str, str]] = {}
+    claims: tuple[Claim, ...] = ()
     checks: tuple[CheckFinished, ...] = ()
+    baseline: tuple[CheckFinished, ...] = ()
+    changed_check_files: tuple[str, ...] = ()
     delivered: Delivered | None = None
     usage: Usage = Usage()
     cost: float | None = 0.0
@@ -109,8 +120,10 @@ class RunResult(BaseModel):
             case RunStarted():
                 named = event.model_dump(include={"run", "task", "agent", "model", "repo", "base", "carried"})
                 return named | _NOT_ENDED
+            case ProofStarted():
+                return {"checks": (), "baseline": (), "changed_check_files": event.changed_check_files, **_NOT_ENDED}
             case SandboxStarted(purpose="proof"):
-                return {"checks": (), **_NOT_ENDED}
+                return dict(_NOT_ENDED)
             case Prompted() | TurnStarted() | Resumed():  # a run that had ended is taken up again
                 return dict(_NOT_ENDED)
             case Restored():
@@ -122,13 +135,17 @@ class RunResult(BaseModel):
                 return {"tool_calls": calls, "tool_errors": self.tool_errors + is_error}
             case Reported(summary=summary, sections=sections):
                 return {"summary": summary, "sections": sections}
+            case ClaimsJudged(claims=claims):
+                return {"claims": claims}
+            case CheckFinished(on="base"):
+                return {"baseline": (*self.baseline, event)}
+            case NetworkAsked():
+                return {"network": (*self.network, event)}
             case CheckFinished():
                 return {"checks": (*self.checks, event)}
             case Delivered():
                 copied = event.model_dump(include={"branch", "commit", "patch", "left_out"})
                 return {"delivered": event, **copied}
-            case NetworkAsked():
-                return {"network": (*self.network, event)}
             case Noted():
                 return {"notes": (*self.notes, event)}
             case RunFinished(status=status, exit_code=exit_code, reason=reason):

@@ -30,7 +30,7 @@ async def test_a_verified_run_hands_back_a_branch_a_patch_and_a_report(desk: Des
     run = desk.runs[-1].name
     assert (code, desk.tree()) == (0, before), output
     assert desk.git("show", f"dockwright/{run}:app.sh") == "echo hello\n"
-    assert desk.git("log", "--format=%s", f"dockwright/{run}").splitlines() == ["Write a program.", "Start"]
+    assert desk.git("log", "--format=%s", f"dockwright/{run}").splitlines() == ["A program.", "Start"]
     trailer = desk.git("log", "-1", "--format=%(trailers:key=Assisted-by,valueonly)", f"dockwright/{run}").strip()
     assert trailer == f"dockwright:{result(desk).model}"
     assert "+echo hello" in (desk.runs[-1] / "changes.patch").read_text()
@@ -50,7 +50,9 @@ async def test_without_a_check_it_is_done_and_says_that_nothing_was_proven(desk:
 
 async def test_what_lies_outside_the_patch_does_not_help_the_proof(desk: Desk) -> None:
     outside = tool_use("Bash", {"command": "echo '*.log' > .gitignore; echo x > made.log; echo x > /tmp/made"})
-    code, _ = await desk.run([Turn([outside]), *WORK], "--check", "test -e made.log || test -e /tmp/made")
+    code, _ = await desk.run(
+        [Turn([outside]), *WORK], "--check", "test -e made.log || test -e /tmp/made", "--repairs", "0"
+    )
     assert (code, result(desk).status) == (3, "checks_failed")
 
 
@@ -186,7 +188,7 @@ async def test_uncommitted_work_is_carried_in_and_stays_where_it_is(desk: Desk) 
     assert (code, desk.tree()) == (0, before)
     assert seen == "A shop, changed.\nnew\n.git\n.gitignore\nREADME.md\nnew.txt"
     assert desk.git("log", "--format=%s", branch).splitlines() == [
-        "Write a program.",
+        "A program.",
         "Uncommitted work carried in",
         "Start",
     ]

@@ -11,9 +11,9 @@ import pytest
 from tests.conftest import new_place
 from tests.repositories import agent_commit, new_repository, write
 
-from dockwright.events import CheckFinished
+from dockwright.events import CheckFinished, ProofStarted
 from dockwright.journal import Journal, read
-from dockwright.proof import prove
+from dockwright.proof import Demands, prove
 from dockwright.sandbox import Sandbox, open_sandbox
 from dockwright.workspace import Workspace, snapshot
 
@@ -57,13 +57,16 @@ async def test_every_check_runs_in_order_and_is_journalled(
     }
     commit = await agent_commit(workspace, {"app.txt": b"new\n"})
 
-    finished = await prove(open_clean, workspace, commit, tuple(checks), timeout=2, journal=journal)
+    proof = await prove(open_clean, workspace, commit, Demands(tuple(checks), seconds=2), journal=journal)
+    finished = proof.checks
 
     assert [check.command for check in finished] == list(checks)
     assert [check.exit_code for check in finished] == [code for code, _ in checks.values()]
     for check, (_, start) in zip(finished, checks.values(), strict=True):
         assert check.output.startswith(start), check
-    assert tuple(read(journal.path)) == finished
+    first, *others = read(journal.path)
+    assert (isinstance(first, ProofStarted), tuple(others)) == (True, finished)
+    assert proof.reason.startswith("failed in the clean sandbox: pwd; cat app.txt")
     assert len(finished[-1].output) < 40_000
     assert finished[-1].output.endswith("99999\n100000\n")
     assert " bytes left out ..." in finished[-1].output
@@ -78,10 +81,11 @@ async def test_what_the_agent_left_outside_the_patch_does_not_help(
     check = "cat build/result /tmp/result && test -f kept.txt"
     agents_own = await sandbox.exec(["sh", "-c", check])
     done = await workspace.checkpoint(sandbox, "Work")
-    finished = await prove(open_clean, workspace, done.commit, [check, "test -f kept.txt"], timeout=20, journal=journal)
+    demands = Demands((check, "test -f kept.txt"), seconds=20)
+    proof = await prove(open_clean, workspace, done.commit, demands, journal=journal)
     await sandbox.exec(["rm", "/tmp/result"])
     assert agents_own.exit_code == 0
-    assert [check.exit_code for check in finished] == [1, 0]
+    assert [check.exit_code for check in proof.checks] == [1, 0]
 
 
 async def test_the_sandbox_is_closed_however_the_proof_ends(
@@ -98,7 +102,7 @@ async def test_the_sandbox_is_closed_however_the_proof_ends(
             closed.set()
 
     proving = asyncio.create_task(
-        prove(open_clean, workspace, workspace.base, ["true", "sleep 60"], timeout=90, journal=journal)
+        prove(open_clean, workspace, workspace.base, Demands(("true", "sleep 60"), seconds=90), journal=journal)
     )
     while not any(isinstance(event, CheckFinished) for event in read(journal.path)):
         await asyncio.sleep(0.05)

@@ -13,6 +13,7 @@ from dockwright.events import (
     Event,
     Noted,
     Prompted,
+    ProofStarted,
     Reported,
     Restored,
     RunFinished,
@@ -164,7 +165,8 @@ def test_a_run_that_is_taken_up_again_has_not_ended() -> None:
 
 
 def test_a_second_proof_replaces_the_checks_of_the_first() -> None:
-    proof, check = list(events())[14:16]
+    check = list(events())[15]
+    proof = ProofStarted(commit="c")
     failed = CHECK.model_copy(update={"exit_code": 1})
     assert RunResult.from_events([proof, failed, proof, check]).checks == (CHECK,)
 

@@ -215,3 +215,42 @@ async def test_what_came_since_it_was_applied_last_is_applied_on_top(repo: Path,
     write(repo, {"src/app.py": b"mine\n"})
     with pytest.raises(ConfigError, match=r"uncommitted changes: src/app\.py"):
         await apply(repo, state, "r1", old=second, new=first)
+
+
+BEFORE = b"".join(b"line %d\n" % number for number in range(9))
+THEIRS, MINE = BEFORE.replace(b"line 1", b"theirs"), BEFORE.replace(b"line 7", b"mine")
+
+
+async def moved_on(repo: Path, state: Path, mine: bytes) -> None:
+    """A run changed a file, and so did a commit of the user since."""
+    write(repo, {"app.txt": BEFORE})
+    git(repo, "add", "-A")
+    git(repo, "commit", "-qm", "Lines")
+    await delivered(repo, state, {"app.txt": THEIRS})
+    write(repo, {"app.txt": mine})
+    git(repo, "commit", "-qam", "Mine")
+
+
+async def test_a_file_that_moved_on_elsewhere_is_merged(repo: Path, state: Path) -> None:
+    await moved_on(repo, state, MINE)
+    assert await apply(repo, state, "r1") == ("app.txt",)
+    assert (repo / "app.txt").read_bytes() == THEIRS.replace(b"line 7", b"mine")
+    assert git(repo, "status", "--porcelain") == " M app.txt"
+
+
+async def test_a_merge_keeps_crlf_line_ends(repo: Path, state: Path) -> None:
+    git(repo, "config", "core.autocrlf", "true")
+    await moved_on(repo, state, MINE.replace(b"\n", b"\r\n"))
+    await apply(repo, state, "r1")
+    assert (repo / "app.txt").read_bytes() == THEIRS.replace(b"line 7", b"mine").replace(b"\n", b"\r\n")
+
+
+async def test_what_meets_in_a_file_is_marked_only_where_that_was_asked_for(repo: Path, state: Path) -> None:
+    await moved_on(repo, state, BEFORE.replace(b"line 1", b"mine"))
+    before = everything(repo)
+    with pytest.raises(ConfigError, match=r"do not fit into .*: app\.txt \(changed since\)"):
+        await apply(repo, state, "r1")
+    assert everything(repo) == before
+    await apply(repo, state, "r1", markers=True)
+    marked = b"<<<<<<< yours\nmine\n=======\ntheirs\n>>>>>>> the run\n"
+    assert (repo / "app.txt").read_bytes() == BEFORE.replace(b"line 1\n", marked)

@@ -201,3 +201,10 @@ async def test_changes_are_told_as_counts_names_and_text(repo: Path, state: Path
     assert (await workspace.diff_text(one, two)).splitlines()[-5:] == [
         "+++ b/src/app.py", "@@ -1,2 +1,2 @@", " a", "-b", "+c",
     ]  # fmt: skip
+
+
+async def test_the_author_may_be_the_user_and_the_committer_stays_dockwright(repo: Path, state: Path) -> None:
+    workspace = await snapshot(repo, state)
+    commit = await agent_commit(workspace, {"n": b"n"})
+    await workspace.deliver("r1", commit, "Add", author=("Ann", "ann@example.com"))
+    assert git(repo, "log", "-1", "--format=%an <%ae>|%cn", "dockwright/r1") == "Ann <ann@example.com>|dockwright"

@@ -81,7 +81,7 @@ async def _carry_out(
         if work is None:
             raise
         status, reason = status_of(error), str(error)
-    await deliver(work, replace(task, prompt=said))
+    await deliver(work, replace(task, prompt=said), host)
     return status, reason
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +66,22 @@ def host(config: Config) -> Host:
     return Host(
         root=root_file_system(), ca_file=bundle if bundle.exists() else None,
         proxies=Proxies.from_environment(os.environ), redaction=redaction,
+        author=_author(),
     )  # fmt: skip
+
+
+def _author() -> tuple[str, str] | None:
+    """Who the user is to git, as far as their own configuration says; that of no repository is read."""
+    said = []
+    for key in ("user.name", "user.email"):
+        command = ["git", "config", "--global", "--get", key]
+        try:
+            done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        said.append("".join(char for char in done.stdout.strip() if char.isprintable() and char not in "<>"))
+    name, mail = said
+    return (name, mail) if name and mail else None
 
 
 def console() -> Console:

@@ -38,10 +38,19 @@ def show(run: RunName, verbose: Verbose = False) -> None:
 
 @app.command()
 def report(
-    run: RunName, json: Annotated[bool, typer.Option("--json", help="As JSON instead of Markdown.")] = False
+    run: RunName,
+    json: Annotated[bool, typer.Option("--json", help="As JSON instead of Markdown.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="As one page that opens in any browser.")] = False,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write it to a file.")] = None,
 ) -> None:
     """Print the report of a run."""
-    typer.echo((find_run(run) / ("report.json" if json else "report.md")).read_text("utf-8"))
+    name = "report.html" if html else "report.json" if json else "report.md"
+    text = (find_run(run) / name).read_text("utf-8")
+    if out is None:
+        typer.echo(text)
+    else:
+        out.write_text(text, "utf-8")
+        console().print(f"Written to {out}.", markup=False, highlight=False)
 
 
 @app.command()
@@ -65,12 +74,26 @@ def apply(
     repo: Annotated[
         Path | None, typer.Option("-C", "--repo", metavar="DIR", help="Where, if not where it came from.")
     ] = None,
+    conflicts: Annotated[bool, typer.Option("--conflicts", help="Leave what meets in a file to you, marked.")] = False,
 ) -> None:
-    """Put a run's changes into the working tree, unstaged, to be reviewed. Refuses where they would meet others."""
+    """Put a run's changes into the working tree, unstaged, to be reviewed; merged where that moved on since."""
     from dockwright.workspace import apply as apply_run
 
     folder = find_run(run)
     result = result_of(folder)
     target = repo.absolute() if repo else Path(result.repo)
-    changed = wait_for(apply_run(target, folder, result.run))
+    changed = wait_for(apply_run(target, folder, result.run, markers=conflicts))
     console().print(f"{len(changed)} files changed in {target}; nothing is staged.", markup=False, highlight=False)
+
+
+@app.command()
+def pr(
+    run: RunName,
+    remote: Annotated[str, typer.Option("--remote", help="Where the branch is pushed.")] = "origin",
+    base: Annotated[str | None, typer.Option("--base", metavar="BRANCH", help="What it is to be merged into.")] = None,
+) -> None:
+    """Push a run's branch and open a pull request with its report, by the GitHub CLI."""
+    from dockwright.cli.pull_request import open_pull_request
+
+    folder = find_run(run)
+    console().print(open_pull_request(result_of(folder), folder, remote, base), markup=False, highlight=False)

@@ -66,5 +66,31 @@ Checks = Annotated[
         "--check", metavar="CMD", help="A command that must pass in a clean sandbox; may be given several times."
     ),
 ]
+Serve = Annotated[str | None, typer.Option("--serve", metavar="CMD", help="Starts the app, to be asked by --probe.")]
+Probes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--probe", metavar="URL[=STATUS]",
+        help="What the app must answer in a clean sandbox: any 2xx, or this status; may be given several times.",
+    ),
+]  # fmt: skip
+Migrations = Annotated[
+    str | None,
+    typer.Option(
+        "--check-migrations", metavar="TOOL[:DIR]",
+        help="alembic, django, knex, prisma or sql: up, down and up again on an empty and on a filled database.",
+    ),
+]  # fmt: skip
+Seed = Annotated[
+    str | None, typer.Option("--seed", metavar="CMD", help="Fills the database of --check-migrations; else we do.")
+]
+MayChange = Annotated[
+    list[str] | None,
+    typer.Option("--may-change", metavar="PATTERN", help="Files of the checks that the agent may change."),
+]
+Baseline = Annotated[bool, typer.Option("--baseline", help="Run the checks on the starting commit, too.")]
+Repairs = Annotated[
+    int, typer.Option("--repairs", min=0, metavar="N", help="How often failures of the proof go back to the agent.")
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show thinking and checkpoints, too.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run, or its first letters.")]

@@ -10,18 +10,25 @@ import typer
 
 from dockwright.cli.home import agent_folders, console, find_agent, host, load_config, runs_folder, state_folder
 from dockwright.cli.options import (
+    Baseline,
     Budget,
     Checks,
     Deliver,
     Image,
     Include,
+    MayChange,
+    Migrations,
     Minutes,
     ModelName,
     Net,
     Output,
     Persona,
+    Probes,
+    Repairs,
     Repo,
     Secret,
+    Seed,
+    Serve,
     Turns,
     Verbose,
     Where,
@@ -47,6 +54,13 @@ def run(
     agent: Persona = "backend-engineer",
     model: ModelName = None,
     check: Checks = None,
+    serve: Serve = None,
+    probe: Probes = None,
+    check_migrations: Migrations = None,
+    seed: Seed = None,
+    may_change: MayChange = None,
+    baseline: Baseline = False,
+    repairs: Repairs = 1,
     image: Image = None,
     sandbox: Where = None,
     net: Net = None,
@@ -61,6 +75,7 @@ def run(
 ) -> None:
     """Do one task on one repository and hand back a branch that was proven in a clean sandbox."""
     from dockwright import run as running
+    from dockwright.proof import Demands, Probe
     from dockwright.run.work import Task
 
     prompt = sys.stdin.read() if task == "-" else task
@@ -70,9 +85,13 @@ def run(
         image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=minutes, include=include,
         secret=secret,
     )  # fmt: skip
+    proof = Demands(
+        serve=serve, probes=tuple(map(Probe.parse, probe or ())), migrations=check_migrations, seed=seed,
+        may_change=tuple(may_change or ()), baseline=baseline,
+    )  # fmt: skip
     order = Task(
         prompt=prompt, repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model,
-        checks=tuple(check or ()), deliver=deliver.value,
+        checks=tuple(check or ()), proof=proof, repairs=repairs, deliver=deliver.value,
     )  # fmt: skip
     running.check(order, config)
     sinks, close = sinks_for(output, verbose)

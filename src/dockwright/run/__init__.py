@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dockwright.errors import (
     SandboxLost,
 )
 from dockwright.events import (
+    ClaimsJudged,
     Delivered,
     Event,
     Noted,
@@ -38,20 +40,23 @@ from dockwright.events import (
     TurnStarted,
 )
 from dockwright.history import History
-from dockwright.journal import FULL, DiskFull, Journal, JournalError, Sink
+from dockwright.journal import FULL, DiskFull, Journal, JournalError, Sink, read
 from dockwright.model import Model
-from dockwright.proof import prove
-from dockwright.report import render_json, render_markdown
+from dockwright.proof import Proof
+from dockwright.report import judge, render_json, render_markdown
 from dockwright.result import RunResult, exit_code_of
-from dockwright.run.bench import Host, open_bench, policy_of
+from dockwright.run.bench import Host, policy_of
 from dockwright.run.moments import Moments
 from dockwright.run.order import save_order
+from dockwright.run.proving import ProveIt, prove_kept, repair, verdict
 from dockwright.run.work import Task, Work, checkpoint_of, deliver, keep_last, open_work, project_notes_of
 from dockwright.tools import TOOLS
+from dockwright.ui.html import render
 from dockwright.workspace import Workspace
 from dockwright.workspace.durable import write_durably
 from dockwright.workspace.hardened import GitError
 
+MOST_OF_PATCH = 4 << 20  # bytes of the patch that the page takes
 REMINDER = (
     "You ended without a report. If the work is finished and tested, call SubmitReport now; otherwise finish it first. "
     "Work that is not reported counts as unverified."
@@ -144,6 +149,14 @@ def status_of(error: DockwrightError) -> Status:
 def write_report(folder: Path, result: RunResult) -> None:
     write_durably(folder / "report.md", render_markdown(result).encode())
     write_durably(folder / "report.json", render_json(result).encode())
+    write_durably(folder / "report.html", page_of(folder, result).encode("utf-8", "replace"))
+
+
+def page_of(folder: Path, result: RunResult) -> str:
+    """The report as one page, from what a run left in its folder."""
+    patch = folder / "changes.patch"
+    change = patch.read_bytes()[:MOST_OF_PATCH].decode("utf-8", "replace") if patch.exists() else ""
+    return render(result, read(folder / "journal.jsonl"), change)
 
 
 async def carry_out(
@@ -151,6 +164,8 @@ async def carry_out(
     events: Sequence[Event] = (),
 ) -> tuple[Status, str]:  # fmt: skip
     """Work, delivery and proof; `events` are those of the run so far. Returns how it ended."""
+    prove_it = partial(prove_kept, task, config, host, journal)
+    proof: Proof | None = None
     if _is_delivered(events) and outcome.report:
         workspace = Workspace.load(folder)
         workspace.last = await checkpoint_of(workspace, Moments(events).now)
@@ -159,7 +174,7 @@ async def carry_out(
         work = None
         try:
             async with open_work(task, config, host, folder, journal, events) as work:
-                status, reason = await _converse(work, task, journal, outcome)
+                status, reason, proof = await _converse(work, task, journal, outcome, prove_it)
                 if (missed := await keep_last(work)) and status == "done":
                     status, reason = "limit", f"the last changes could not be kept: {missed}"
         except SandboxLost as error:
@@ -168,7 +183,7 @@ async def carry_out(
             status, reason = "sandbox_lost", str(error)
         workspace = work.workspace
         try:
-            changed = await deliver(work, task)
+            changed = await deliver(work, task, host, outcome.report.summary if outcome.report else "")
         except (DiskFull, JournalError, GitError, OSError) as error:
             journal.tell(Noted(level="error", text=f"The work could not be delivered: {error}"))
             return (status, reason) if status != "done" else ("limit", "the work could not be delivered")
@@ -176,7 +191,13 @@ async def carry_out(
             return status, reason
         if not changed:
             return "unverified", "the agent changed nothing in the workspace"
-    return await _proven(task, config, host, workspace, journal, outcome)
+    done = workspace.last
+    if task.demands and (proof is None or proof.commit != done.commit):
+        proof = await prove_it(workspace, proof.attempt + 1 if proof else 1)
+    if outcome.report:
+        claims = await judge(outcome.report, read(journal.path), workspace, done.commit)
+        await journal.append(ClaimsJudged(claims=claims))
+    return verdict(proof, outcome.result, handed_in=outcome.report is not None)
 
 
 def _is_delivered(events: Sequence[Event]) -> bool:
@@ -193,24 +214,11 @@ def _is_delivered(events: Sequence[Event]) -> bool:
     return False
 
 
-async def _proven(
-    task: Task, config: Config, host: Host, workspace: Workspace, journal: Journal, outcome: Outcome
-) -> tuple[Status, str]:
-    if task.checks:
-        clean = lambda: open_bench(config.sandbox, host, f"{task.run}-proof", "proof", journal)  # noqa: E731
-        checks = await prove(
-            clean, workspace, workspace.last.commit, task.checks, timeout=task.check_seconds, journal=journal
-        )
-        if failed := [check.command for check in checks if check.exit_code != 0]:
-            return "checks_failed", f"failed in the clean sandbox: {', '.join(failed)}"
-    if outcome.report is None:
-        return "unverified", "the agent handed in no report"
-    return ("verified", "") if task.checks else ("done", "")
-
-
-async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) -> tuple[Status, str]:
+async def _converse(
+    work: Work, task: Task, journal: Journal, outcome: Outcome, prove_it: ProveIt
+) -> tuple[Status, str, Proof | None]:
     """The conversation until its end, whatever that is. The work of an interrupted or failed one is kept, too."""
-    session = work.session
+    session, proof = work.session, None
     try:
         if not session.history.messages():
             notes = await project_notes_of(work.sandbox)
@@ -221,15 +229,16 @@ async def _converse(work: Work, task: Task, journal: Journal, outcome: Outcome) 
             await session.ask(None)
         if outcome.report is None and not outcome.reminded:
             await work.session.ask([{"type": "text", "text": REMINDER}], source="harness")
+        proof = await repair(work, task, prove_it)
     except (LimitReached, ModelRefused, ModelError) as error:
-        return status_of(error), str(error)
+        return status_of(error), str(error), None
     except asyncio.CancelledError:
         current = asyncio.current_task()
         if current is not None and current.uncancel() > 0:  # asked twice: no time for anything
             raise
         journal.show(Noted(text="Interrupted. Keeping the work so far; once more to stop at once."))
-        return "interrupted", "stopped by the user"
+        return "interrupted", "stopped by the user", None
     finally:
         if outcome.report and outcome.result.summary != outcome.report.summary:
             journal.show(outcome.report)
-    return "done", ""
+    return "done", "", proof

@@ -29,13 +29,15 @@ from dockwright.tools.base import SearchBackend
 @dataclass(frozen=True)
 class Host:
     """What of the host a run may use: the root file system for bubblewrap, the CA bundle for the sandbox, the proxies
-    that lead out of here, where WebSearch looks, if not where the configuration says, and what must not be written."""
+    that lead out of here, where WebSearch looks, if not where the configuration says, what must not be written, and
+    the name and mail that the delivered commit carries."""
 
     root: Path = Path("/")
     ca_file: Path | None = None
     proxies: Proxies = NO_PROXIES
     search: SearchBackend | None = None
     redaction: Redaction = field(default_factory=Redaction)
+    author: tuple[str, str] | None = None
 
 
 def policy_of(settings: SandboxSettings) -> Policy:

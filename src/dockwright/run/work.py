@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, Literal, Protocol
@@ -16,10 +16,12 @@ from dockwright.agent import Agent, resolve_tools
 from dockwright.config import Config
 from dockwright.errors import Interrupted
 from dockwright.events import CheckpointMade, Event, JsonObject, Noted, Restored, Resumed, RunStarted
-from dockwright.journal import DiskFull, Journal, JournalError
+from dockwright.journal import DiskFull, Journal, JournalError, read
 from dockwright.model import Model
 from dockwright.prompt import NOTES, project_notes, system_blocks
+from dockwright.proof import Demands
 from dockwright.report import report_tool, return_format
+from dockwright.report.evidence import Ledger, without_marks
 from dockwright.run.bench import Host, open_bench, policy_of
 from dockwright.run.moments import Moment, Moments
 from dockwright.sandbox import WORKSPACE, Sandbox
@@ -31,6 +33,7 @@ from dockwright.tools.web_search import ApiSearch, DdgsSearch
 from dockwright.workspace import LOST, Checkpoint, Workspace, shown_in_patch, snapshot, withhold
 from dockwright.workspace.hardened import GitError
 from dockwright.workspace.own_git import NOT_KEPT
+from dockwright.workspace.quarantine import MAIL, NAME
 
 REBUILT = (
     "The sandbox that you worked in is gone, and you go on in a new one. The files in /workspace and its git "
@@ -51,7 +54,8 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """What the user asked for. `checks` are commands that must exit 0 in the clean sandbox, each in `check_seconds`.
+    """What the user asked for. `checks` are commands that must exit 0 in the clean sandbox, each in `check_seconds`,
+    `proof` has what else must hold there, and its failures go back to the agent up to `repairs` times.
     `at_desk` is a conversation: no report is asked for. `run` is the id of the attempt: branch and sandbox are named
     after it, so no two runs may share one."""
 
@@ -61,9 +65,16 @@ class Task:
     model: str | None = None
     checks: tuple[str, ...] = ()
     check_seconds: float = 600.0
+    proof: Demands = field(default_factory=Demands)
+    repairs: int = 0
     deliver: Literal["branch", "patch", "none"] = "branch"
     at_desk: bool = False
     run: str = field(default_factory=new_run_id)
+
+    @property
+    def demands(self) -> Demands:
+        """All that must hold in the clean sandbox."""
+        return replace(self.proof, checks=self.checks, seconds=self.check_seconds)
 
 
 class Keeps(Protocol):
@@ -160,13 +171,14 @@ async def checkpoint_of(workspace: Workspace, moment: Moment) -> Checkpoint:
     return Checkpoint(moment.commit, await workspace.quarantine.id(f"{moment.commit}^{{tree}}"), git=moment.git)
 
 
-async def deliver(work: Work, task: Task) -> bool:
-    """Hand the work back as it was kept last; whether there was any."""
+async def deliver(work: Work, task: Task, host: Host, summary: str = "") -> bool:
+    """Hand the work back as it was kept last, under the agent's own summary; whether there was any."""
     redaction = work.journal.redaction
     done = await withhold(work.workspace, redaction)
+    message = redaction.text(without_marks(summary) or task.prompt)
     delivered = await work.workspace.deliver(
-        task.run, done.commit, redaction.text(task.prompt), model=work.model, branch=task.deliver == "branch",
-        not_in_patch=await shown_in_patch(work.workspace, done.commit, redaction),
+        task.run, done.commit, message, model=work.model, branch=task.deliver == "branch",
+        not_in_patch=await shown_in_patch(work.workspace, done.commit, redaction), author=host.author or (NAME, MAIL),
     )  # fmt: skip
     if delivered is None:
         return False
@@ -255,12 +267,14 @@ def _session(
 ) -> Session:
     names = [name for tool in wanted for name in (tool, *COMPANIONS.get(tool, ()))]
     tools: dict[str, type[Tool]] = {name: TOOLS[name] for name in dict.fromkeys(names)}
-    report = None if task.at_desk else report_tool(return_format(task.agent.prompt))
+    report = (
+        None if task.at_desk else report_tool(return_format(task.agent.prompt), lambda: Ledger.of(read(journal.path)))
+    )
     if report:
         tools[report.__name__] = report
     system = system_blocks(
         task.agent.prompt, workspace=WORKSPACE, tools=tuple(tools), network=sandbox.network,
-        image=sandbox.place.image, contents=_contents(sandbox, host), checks=task.checks,
+        image=sandbox.place.image, contents=_contents(sandbox, host), checks=task.demands.told,
         report_tool=report.__name__ if report else None, at_desk=task.at_desk,
     )  # fmt: skip
     context = ToolContext(

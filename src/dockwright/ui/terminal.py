@@ -21,12 +21,15 @@ from dockwright.events import (
     BoundaryTested,
     CheckFinished,
     CheckpointMade,
+    Claim,
+    ClaimsJudged,
     Event,
     JsonObject,
     ModelRetried,
     NetworkAsked,
     Noted,
     Prompted,
+    ProofStarted,
     Reported,
     Restored,
     Resumed,
@@ -152,9 +155,16 @@ class TerminalSink:
                 self._network_asked(event)
             case Noted(level=level, text=text):
                 page.facts(_LEVEL_LABELS[level], Text(text, _LEVEL_STYLES[level]))
+            case ProofStarted(changed_check_files=changed) if changed:
+                page.facts(
+                    "changed", Text(f"the checks stand on {_named(changed, ', ')}, and run without, too", "yellow")
+                )
             case CheckFinished():
-                page.row(Text(_first_line(event.command)), check_outcome(event), last_words(event))
+                on = "" if event.on == "patch" else f"{event.on}: "
+                page.row(Text(on + _first_line(event.command)), check_outcome(event), last_words(event))
                 page.excerpt(check_output(event))
+            case ClaimsJudged(claims=claims) if claims:
+                self._claims_judged(claims)
             case Reported():
                 self._reported(event)
             case RunFinished():
@@ -214,6 +224,14 @@ class TerminalSink:
                     page.quote(f"  {field}: {text}")
             else:
                 page.excerpt([(f"{name:{names}}  {_first_line(next(iter(section.values()), ''))}", "")])
+
+    def _claims_judged(self, claims: tuple[Claim, ...]) -> None:
+        verdicts = [claim.verdict for claim in claims]
+        told = [f"{verdicts.count(word)} {word}" for word in ("proven", "stated", "refuted") if word in verdicts]
+        self._page.facts("claims", ", ".join(told))
+        for claim in claims:
+            if claim.verdict == "refuted":
+                self._page.facts("refuted", Text(f"{_first_line(claim.text)}: {claim.reason}", "red"))
 
     def _run_finished(self) -> None:
         page, result = self._page, self._result

@@ -1,7 +1,7 @@
 """A run's changes put into the user's folder, file by file, to be reviewed: nothing is staged, no git writes.
 
-Only paths that still hold what the run started from are touched. All of them are checked before any is changed, and
-files are replaced whole, so that doing it again after a crash finishes it.
+A path that moved on since is merged, on copies of ours. All paths are checked before any is changed, and files are
+replaced whole, so that doing it again after a crash finishes it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dockwright.errors import ConfigError
-from dockwright.workspace.hardened import GitError
+from dockwright.workspace.hardened import GitError, command
+from dockwright.workspace.hardened import run as run_git
 from dockwright.workspace.names import leads_outside, refusal, text
 from dockwright.workspace.objects import (
+    FILE,
     LINK,
+    PROGRAM,
     SUBMODULE,
     Change,
     Entry,
@@ -26,6 +30,7 @@ from dockwright.workspace.objects import (
     tree_of,
     with_line_feeds,
 )
+from dockwright.workspace.quarantine import Quarantine
 from dockwright.workspace.scan import LARGEST_FILE, mode_of, scan_repository
 from dockwright.workspace.source import Folder, Repository, find_source
 from dockwright.workspace.space import Workspace
@@ -44,23 +49,28 @@ class _Rules:
 
 @dataclass
 class _Plan:
-    """`todo` are changes that can be made; `crlf` the paths that are checked out with CRLF line ends."""
+    """`todo` are changes that can be made; `crlf` the paths that are checked out with CRLF line ends,
+    `merges` what moved on since and `merged` what came of merging it."""
 
     todo: list[Change] = field(default_factory=list)
     crlf: set[bytes] = field(default_factory=set)
+    merges: list[Change] = field(default_factory=list)
+    merged: dict[bytes, bytes] = field(default_factory=dict)
     conflicts: list[str] = field(default_factory=list)
 
 
 async def apply(
-    repo: Path, state: Path, run: str, *, old: str | None = None, new: str | None = None
+    repo: Path, state: Path, run: str, *, old: str | None = None, new: str | None = None, markers: bool = False
 ) -> tuple[str, ...]:
     """Write what a run delivered into the folder `repo`; `state` is the run's. Returns the paths that were changed.
 
     `old` and `new` are checkpoints of the run: what the folder has of it already, and what it shall have, if these are
     not the base and what was delivered.
 
-    Raises ConfigError, naming paths, where there is uncommitted work that the run did not know, or where a path is not
-    what the run started from; then nothing was changed.
+    A file that was committed to since is merged; with `markers`, what meets in it is left to the user, marked.
+
+    Raises ConfigError, naming paths, where there is uncommitted work that the run did not know, or where a path cannot
+    be merged; then nothing was changed.
     """
     workspace = Workspace.load(state)
     quarantine = workspace.quarantine
@@ -80,9 +90,10 @@ async def apply(
     targets = await link_targets(quarantine, {ch.new.oid for ch in changes if ch.new and ch.new.mode == LINK})
     rules = _Rules(workspace.object_format, isinstance(target, Folder) or target.file_mode, known_sizes, targets)
     plan = await asyncio.to_thread(_plan, target.path, changes, rules)
+    await _merge(quarantine, target.path, plan, markers)
     if plan.conflicts:
         raise ConfigError(
-            f"The changes of {run} do not fit into {repo}: {_some(plan.conflicts)}. Nothing was changed. "
+            f"The changes of {run} do not fit into {repo}: {_some(sorted(plan.conflicts))}. Nothing was changed. "
             f"Merge by hand: the change is in {state / 'changes.patch'} (`git apply --3way`)."
         )
     with Tree(target.path) as tree:
@@ -94,7 +105,34 @@ async def apply(
         async for oid, data in blobs(quarantine, wanted):
             same = [change for change in plan.todo if change.new and change.new.oid == oid]
             await asyncio.to_thread(_write, tree, same, data, plan.crlf)
+        for change in plan.merges:
+            await asyncio.to_thread(_write, tree, [change], plan.merged[change.path], plan.crlf)
     return tuple(text(change.path) for change in changes)
+
+
+async def _merge(quarantine: Quarantine, root: Path, plan: _Plan, markers: bool) -> None:
+    """Three-way, by git, on copies of ours: what the folder has, what the run started from, what it made."""
+    with TemporaryDirectory(dir=quarantine.folder.parent) as folder, Tree(root) as tree:
+        for path, old, new in plan.merges:
+            mine = await asyncio.to_thread(tree.read, path, LARGEST_FILE)
+            sides = {"yours": with_line_feeds(mine)}
+            for name, entry in (("base", old), ("theirs", new)):
+                sides[name] = await quarantine.git("cat-file", "blob", entry.oid) if entry else b""
+            if any(b"\0" in data for data in sides.values()):
+                plan.conflicts.append(f"{text(path)} (changed since)")
+                continue
+            for name, data in sides.items():
+                await asyncio.to_thread(Path(folder, name).write_bytes, data)
+            labels = ["-L", "yours", "-L", "before", "-L", "the run"]
+            line = command(quarantine.folder, ["merge-file", "-p", "--quiet", *labels, *sides])
+            if markers:  # its exit code is the number of conflicts
+                line = ["/bin/sh", "-c", '"$@"; test $? -lt 128', "sh", *line]
+            try:
+                plan.merged[path] = await run_git(line, cwd=Path(folder))
+            except GitError:
+                plan.conflicts.append(f"{text(path)} (changed since)")
+            if sides["yours"] != mine:
+                plan.crlf.add(path)
 
 
 async def _refuse_uncommitted(target: Repository, known: list[dict[bytes, Entry]], run: str) -> None:
@@ -128,6 +166,9 @@ def _plan(root: Path, changes: list[Change], rules: _Rules) -> _Plan:
             elif _holds(tree, path, new, rules):
                 continue
             elif not _holds(tree, path, old, rules):
+                if old and new and _is_plain(tree, change):
+                    plan.merges.append(change)
+                    continue
                 why = f"{'changed' if tree.stat(path) else 'gone'} since" if old else "there is another"
                 plan.conflicts.append(f"{text(path)} ({why})")
             elif blocker and blocker not in leaving:
@@ -137,6 +178,13 @@ def _plan(root: Path, changes: list[Change], rules: _Rules) -> _Plan:
                 if old and not _holds(tree, path, old, rules, exactly=True):
                     plan.crlf.add(path)
     return plan
+
+
+def _is_plain(tree: Tree, change: Change) -> bool:
+    """Whether all three sides are regular files."""
+    facts = tree.stat(change.path)
+    modes = {mode_of(facts) if facts else None, *(entry.mode for entry in change[1:] if entry)}
+    return modes <= {FILE, PROGRAM}
 
 
 def _refusal(change: Change, rules: _Rules) -> str | None:

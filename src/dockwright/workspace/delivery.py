@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -70,6 +71,9 @@ def commit_message(text: str, model: str) -> str:
     """A subject, the rest below it, and the trailer; no control characters, nothing that reorders what is shown."""
     plain = "".join(char for char in text if char in "\n\t" or unicodedata.category(char)[0] != "C")
     lines = [line.rstrip() for line in plain[:_LONGEST_MESSAGE].strip().splitlines()] or ["Changes by dockwright"]
+    first, *rest = re.split(r"(?<=[.!?])\s+(?=\S)", lines[0], maxsplit=1)
+    if len(lines[0]) > _LONGEST_SUBJECT >= len(first):
+        lines = [first, "", *rest, *lines[1:]]
     subject = lines[0]
     if len(subject) > _LONGEST_SUBJECT:
         lines = [subject[: _LONGEST_SUBJECT - 1].rsplit(" ", 1)[0] + "…", "", *lines]

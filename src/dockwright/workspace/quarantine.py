@@ -50,12 +50,15 @@ class Quarantine:
         """The full object id of a revision such as `refs/x^{tree}`. Raises GitError where there is none."""
         return (await self.git("rev-parse", "--verify", "--end-of-options", revision)).decode().strip()
 
-    async def commit(self, tree: str, parent: str | None, message: str, date: str) -> str:
-        """A commit by dockwright itself. `date` is "@SECONDS ZONE"; equal input gives the equal commit."""
+    async def commit(
+        self, tree: str, parent: str | None, message: str, date: str, author: tuple[str, str] = (NAME, MAIL)
+    ) -> str:
+        """A commit by dockwright, for an author by name and mail. `date` is "@SECONDS ZONE"; equal input gives the
+        equal commit."""
         who = [
             f"GIT_{role}_{key}={value}"
-            for role in ("AUTHOR", "COMMITTER")
-            for key, value in (("NAME", NAME), ("EMAIL", MAIL), ("DATE", date))
+            for role, (name, mail) in (("AUTHOR", author), ("COMMITTER", (NAME, MAIL)))
+            for key, value in (("NAME", name), ("EMAIL", mail), ("DATE", date))
         ]
         parents = ["-p", parent] if parent else []
         made = await self.git("commit-tree", tree, *parents, stdin=message.encode(), environment=who)

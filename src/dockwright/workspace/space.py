@@ -25,7 +25,7 @@ from dockwright.workspace.inside import InsideError
 from dockwright.workspace.names import leads_outside, refusal, text
 from dockwright.workspace.objects import LINK, SUBMODULE, Change, link_targets
 from dockwright.workspace.own_git import NOT_KEPT, OwnGit, OwnGitError
-from dockwright.workspace.quarantine import Quarantine
+from dockwright.workspace.quarantine import MAIL, NAME, Quarantine
 
 LOST = "everything since the checkpoint before"
 _NO_DATE = "@0 +0000"  # equal work makes equal checkpoints
@@ -174,14 +174,16 @@ class Workspace:
     async def changed_files(self, commit: str) -> tuple[str, ...]:
         return tuple(text(change.path) for change in await self.quarantine.changes(self.base, commit))
 
-    async def as_one_commit(self, commit: str, message: str = "Changes by dockwright") -> str:
+    async def as_one_commit(
+        self, commit: str, message: str = "Changes by dockwright", author: tuple[str, str] = (NAME, MAIL)
+    ) -> str:
         """A commit's files as a single commit on `base`: what is proven and what is delivered."""
         tree = await self.quarantine.id(f"{commit}^{{tree}}")
-        return await self.quarantine.commit(tree, self.base, message, f"@{int(time.time())} +0000")
+        return await self.quarantine.commit(tree, self.base, message, f"@{int(time.time())} +0000", author)
 
     async def deliver(
         self, run: str, commit: str, message: str, *, model: str = "", branch: bool = True,
-        not_in_patch: Mapping[str, str] | None = None,
+        not_in_patch: Mapping[str, str] | None = None, author: tuple[str, str] = (NAME, MAIL),
     ) -> Delivered | None:  # fmt: skip
         """Hand a commit's files over as one commit on `base`: a patch file and, where asked and possible, a branch of
         the user's repository. None where nothing changed. The user's refs, index, files and config stay as they are.
@@ -190,7 +192,7 @@ class Workspace:
         if not await self.quarantine.changes(self.base, commit):
             return None
         ref = f"refs/heads/dockwright/{run}"
-        final = await self._on_top(ref, commit, commit_message(message, model))
+        final = await self._on_top(ref, commit, commit_message(message, model), author)
         await self.quarantine.git("update-ref", ref, final)
         patch = self.state / "changes.patch"
         await asyncio.to_thread(write_durably, patch, await self.patch(final, not_in_patch or ()))
@@ -242,16 +244,16 @@ class Workspace:
             return await self._take(sandbox, message, again=True)
         return Checkpoint(made, kept.tree, (*self.refused, *kept.complaints))
 
-    async def _on_top(self, ref: str, commit: str, message: str) -> str:
+    async def _on_top(self, ref: str, commit: str, message: str, author: tuple[str, str]) -> str:
         """The commit to deliver: what was delivered before, where it has the same files, or one on top of that."""
         try:
             before, its_tree = [await self.quarantine.id(f"{ref}{what}") for what in ("", "^{tree}")]
         except GitError:
-            return await self.as_one_commit(commit, message)
+            return await self.as_one_commit(commit, message, author)
         tree = await self.quarantine.id(f"{commit}^{{tree}}")
         if tree == its_tree:
             return before
-        return await self.quarantine.commit(tree, before, message, f"@{int(time.time())} +0000")
+        return await self.quarantine.commit(tree, before, message, f"@{int(time.time())} +0000", author)
 
     async def _links_outside(self, commit: str) -> list[str]:
         links = [
