@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
 
 def load_config(
-    *, image: str | None = None, backend: str | None = None, net: list[str] | None = None, turns: int | None = None,
+    *, image: str | None = None, backend: str | None = None, net: list[str] | None = None,
+    services: list[str] | None = None, turns: int | None = None,
     budget: float | None = None, minutes: float | None = None,
 ) -> Config:  # fmt: skip
     from dockwright.config import Config, ModelSettings
 
     network: object = None if not net else net[0] if net in (["none"], ["public"]) else tuple(net)
+    named = tuple(name.strip() for part in services or () for name in part.split(",") if name.strip())
     flags: Mapping[str, object] = {
         "sandbox.image": image, "sandbox.backend": backend, "sandbox.network": network,
+        "sandbox.services": named or None,
         "limits.turns": turns, "limits.money_usd": budget, "limits.seconds": minutes * 60 if minutes else None,
     }  # fmt: skip
     config = Config.load(config_folder() / "config.toml", flags)

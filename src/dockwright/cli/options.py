@@ -42,6 +42,14 @@ Net = Annotated[
         help="none, public, or allow=HOST[:PORT], or just HOST[:PORT]; may be given several times.",
     ),
 ]
+Services = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--services",
+        metavar="LIST",
+        help="postgres, redis, or what the configuration names; NAME=IMAGE for another image. Each run has its own.",
+    ),
+]
 Turns = Annotated[int | None, typer.Option("--turns", help="Stop after this many model answers.")]
 Budget = Annotated[float | None, typer.Option("--budget", help="Stop before this many US dollars are spent.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", help="Stop after this much time.")]

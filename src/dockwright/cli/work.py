@@ -20,6 +20,7 @@ from dockwright.cli.options import (
     Output,
     Persona,
     Repo,
+    Services,
     Turns,
     Verbose,
     Where,
@@ -48,6 +49,7 @@ def run(
     image: Image = None,
     sandbox: Where = None,
     net: Net = None,
+    services: Services = None,
     turns: Turns = None,
     budget: Budget = None,
     minutes: Minutes = None,
@@ -62,7 +64,9 @@ def run(
     prompt = sys.stdin.read() if task == "-" else task
     if not prompt.strip():
         raise ConfigError("The task is empty. Say in words what is to be done.")
-    config = load_config(image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=minutes)
+    config = load_config(
+        image=image, backend=sandbox, net=net, services=services, turns=turns, budget=budget, minutes=minutes
+    )
     order = Task(
         prompt=prompt, repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model,
         checks=tuple(check or ()), deliver=deliver.value,
@@ -86,6 +90,7 @@ def chat(
     image: Image = None,
     sandbox: Where = None,
     net: Net = None,
+    services: Services = None,
     turns: Turns = None,
     budget: Budget = None,
     verbose: Verbose = False,
@@ -94,7 +99,9 @@ def chat(
     from dockwright import chat as chatting
     from dockwright.run.work import Task
 
-    config = load_config(image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=None)
+    config = load_config(
+        image=image, backend=sandbox, net=net, services=services, turns=turns, budget=budget, minutes=None
+    )
     order = Task(
         prompt="chat", repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model, at_desk=True
     )  # fmt: skip
@@ -118,6 +125,7 @@ def batch(
     image: Image = None,
     sandbox: Where = None,
     net: Net = None,
+    services: Services = None,
     turns: Turns = None,
     budget: Annotated[float | None, typer.Option("--budget", help="US dollars for each task.")] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", help="Minutes for each task.")] = None,
@@ -126,7 +134,9 @@ def batch(
     from dockwright import batch as batching
     from dockwright.tasks import Defaults, read_tasks
 
-    config = load_config(image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=minutes)
+    config = load_config(
+        image=image, backend=sandbox, net=net, services=services, turns=turns, budget=budget, minutes=minutes
+    )
     defaults = Defaults(repo.expanduser().absolute(), find_agent(agent), model, tuple(check or ()))
     listed = read_tasks(tasks, defaults, find_agent)
     sys.exit(wait_for(batching.batch(listed, config, host(), out.expanduser().absolute(), jobs, console())))

@@ -47,6 +47,7 @@ from dockwright.run.bench import Host, open_bench, policy_of
 from dockwright.run.moments import Moments
 from dockwright.run.order import save_order
 from dockwright.run.work import Task, Work, checkpoint_of, deliver, keep_last, open_work, project_notes_of
+from dockwright.services import services_of
 from dockwright.tools import TOOLS
 from dockwright.workspace import Workspace
 from dockwright.workspace.hardened import GitError
@@ -69,6 +70,7 @@ def check(task: Task, config: Config) -> None:
     resolve_tools(task.agent, tuple(TOOLS))
     Model(config.model, task.model or task.agent.model)
     policy_of(config.sandbox)
+    services_of(config.sandbox)
     if not task.repo.is_dir():
         raise ConfigError(f"{task.repo} is not a folder. Name a repository, or an empty folder to start from.")
 

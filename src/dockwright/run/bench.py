@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from dockwright.sandbox.docker import WORKBENCH, Docker
 from dockwright.sandbox.engine import connect
 from dockwright.sandbox.gateway import open_gateway
 from dockwright.sandbox.policy import Policy
+from dockwright.services import Services, open_services, services_of
 from dockwright.tools.base import SearchBackend
 
 
@@ -36,6 +37,13 @@ class Host:
     search: SearchBackend | None = None
 
 
+@dataclass
+class Bench(Sandbox):
+    """A sandbox with the services that run beside it."""
+
+    services: Services | None = None
+
+
 def policy_of(settings: SandboxSettings) -> Policy:
     return Policy.parse((settings.network,) if isinstance(settings.network, str) else settings.network)
 
@@ -48,10 +56,10 @@ async def open_bench(
     purpose: Literal["work", "proof"],
     journal: Journal,
     again: bool = False,
-) -> AsyncIterator[Sandbox]:
-    """A sandbox as it was configured, with its way out; `again` takes over what is left of one. Raises SandboxError;
-    nothing falls back to less isolation than was asked for."""
-    began = time.monotonic()
+) -> AsyncIterator[Bench]:
+    """A sandbox as it was configured, with its way out and new services; `again` takes over what is left of a sandbox.
+    Raises SandboxError; nothing falls back to less isolation than was asked for."""
+    began, wanted = time.monotonic(), services_of(settings)
     policy = policy_of(settings)
     place = await choose_place(settings, host, name, again=again)
     async with open_sandbox(place) as sandbox:
@@ -74,7 +82,15 @@ async def open_bench(
         )  # fmt: skip
         if place.backend == "bubblewrap" and purpose == "work":
             journal.show(Noted(level="warning", text=WEAKNESS))
-        yield sandbox
+        bench = Bench(**vars(sandbox))
+        async with AsyncExitStack() as stack:
+            if wanted:
+                folder = journal.path.parent / "services"
+                services = await stack.enter_async_context(open_services(wanted, sandbox, folder, purpose, journal))
+                bench = replace(bench, services=services, env={**bench.env, **services.env})
+            yield bench
+            if bench.services and purpose == "proof":
+                await bench.services.word()  # one that could not be brought back is no verdict on the work
 
 
 async def _prove_closed(sandbox: Sandbox, purpose: Literal["work", "proof"], journal: Journal) -> None:

@@ -19,7 +19,7 @@ from dockwright.journal import DiskFull, Journal, JournalError
 from dockwright.model import Model
 from dockwright.prompt import NOTES, project_notes, system_blocks
 from dockwright.report import report_tool, return_format
-from dockwright.run.bench import Host, open_bench, policy_of
+from dockwright.run.bench import Bench, Host, open_bench, policy_of
 from dockwright.run.moments import Moment, Moments
 from dockwright.sandbox import WORKSPACE, Sandbox
 from dockwright.sandbox.docker import WORKBENCH, WORKBENCH_HAS
@@ -69,7 +69,7 @@ class Task:
 class Keeps(Protocol):
     """State beside the files, as that of databases, which is kept and goes back together with them."""
 
-    async def save(self, name: str) -> str | None:
+    async def save(self) -> str | None:
         """The name of the state as it is now; the same as before where nothing changed."""
 
     async def restore(self, name: str | None) -> None:
@@ -100,7 +100,7 @@ async def keep(work: Work, turn: int) -> None:
     if made.git == NOT_KEPT != before.git:
         text = f"/workspace's own .git could not be kept; it can not be brought back: {work.workspace.own_git.why}"
         work.journal.show(Noted(level="warning", text=text))
-    kept = await work.services.save(f"turn-{turn}") if work.services else None
+    kept = await work.services.save() if work.services else None
     if (made.commit, made.git, kept) != (now.commit, now.git, now.services):
         saved = CheckpointMade(turn=turn, commit=made.commit, tree=made.tree, git=made.git, services=kept)
         await work.journal.append(saved)
@@ -194,6 +194,8 @@ async def open_work(
                 await restore(workspace, sandbox, journal, moments.now)
             elif moments.restored:
                 await restore(workspace, sandbox, journal, moments.now)
+            if again and sandbox.services and moments.now.services:
+                await sandbox.services.restore(moments.now.services)
             await warming
 
             async def after_change(turn: int) -> None:
@@ -202,7 +204,7 @@ async def open_work(
             session = _session(task, config, host, model, wanted, sandbox, journal, after_change, events)
             session.context.put_back(moments.now.cwd, moments.now.seen)
             told = _told(sandbox, moments) if again else ""
-            work = Work(model.name, session, workspace, sandbox, journal, moments, told=told)
+            work = Work(model.name, session, workspace, sandbox, journal, moments, sandbox.services, told)
             yield work
 
 
@@ -243,7 +245,7 @@ def _session(
     host: Host,
     model: Model,
     wanted: Sequence[str],
-    sandbox: Sandbox,
+    sandbox: Bench,
     journal: Journal,
     after_change: Callable[[int], Awaitable[None]],
     events: Sequence[Event],
@@ -256,10 +258,12 @@ def _session(
     system = system_blocks(
         task.agent.prompt, workspace=WORKSPACE, tools=tuple(tools), network=sandbox.network,
         image=sandbox.place.image, contents=_contents(sandbox, host), checks=task.checks,
+        services=sandbox.services.lines if sandbox.services else (),
         report_tool=report.__name__ if report else None, at_desk=task.at_desk,
     )  # fmt: skip
     context = ToolContext(
-        sandbox=sandbox, rules=task.agent.rules, search=host.search or _search(config, model), asked=sandbox.asked
+        sandbox=sandbox, rules=task.agent.rules, search=host.search or _search(config, model), asked=sandbox.asked,
+        word=sandbox.services.word if sandbox.services else None,
     )  # fmt: skip
     turns = min(filter(None, (config.limits.turns, task.agent.max_turns)), default=None)
     limits = config.limits.model_copy(update={"turns": turns})

@@ -99,11 +99,11 @@ class Services:
         await asyncio.gather(*(self._save(one) for one in kept))
         return " ".join(f"{one.service.name}-{one.version}" for one in kept) or None
 
-    async def restore(self, name: str) -> None:
-        """Make the state of each what it was when it was saved under this name. Connections to it are cut. Raises
-        SandboxError where it was not kept, before anything is changed."""
+    async def restore(self, name: str | None) -> None:
+        """Make the state of each what it was when it was saved under this name; None is that of new ones. Connections
+        to those that change are cut. Raises SandboxError where it was not kept, before anything is changed."""
         await self._settled()
-        wanted = dict(part.rsplit("-", 1) for part in name.split())
+        wanted = dict(part.rsplit("-", 1) for part in (name or "").split())
         versions = {one.service.name: int(wanted.get(one.service.name, "0")) for one in self._all if one.service.save}
         for one in self._all:
             version = versions.get(one.service.name, 0)
@@ -145,6 +145,7 @@ class Services:
                     await self._first(one, new=new)
                     one.mark = mark if new or state else None
                     one.since = time.monotonic()
+                    one.container.forget()
                     one.ready.set()
                     return
                 problem = f"`{service.health}` fails in it"
@@ -197,6 +198,7 @@ class Services:
             mark = await one.service.mark(self._sandbox)
             if mark == one.mark:
                 return
+            await asyncio.to_thread(self._folder.mkdir, mode=0o700, exist_ok=True)
             version = max([0, *(int(file.stem.rsplit("-", 1)[1]) for file in self._files(one))]) + 1
             await one.container.save(self._file(one, version))
         except (OSError, TimeoutError, SandboxError) as error:
@@ -235,13 +237,12 @@ async def open_services(
     wanted: Sequence[Service], sandbox: Sandbox, folder: Path, purpose: Literal["work", "proof"], journal: Journal
 ) -> AsyncIterator[Services]:
     """Start all, ready at the beginning of the block and removed at its end. Raises SandboxError, and ConfigError where
-    they cannot be had here. `folder` is made where it is not there."""
+    they cannot be had here. `folder` is made when it is needed."""
     if sandbox.place.backend != "docker":
         raise ConfigError(
             f"Services ({', '.join(service.name for service in wanted)}) need a Docker engine; this sandbox is "
             f"{sandbox.place.backend}. Start an engine, or go without --services."
         )
-    await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
     client = await in_thread(connect)
     try:
         services = Services(

@@ -67,6 +67,10 @@ class ServiceContainer:
         lines = self._said.decode("utf-8", "replace").strip().splitlines()
         return f"it {how}" + (f"; the last it said: {lines[-1].strip()[:300]}" if lines else "")
 
+    def forget(self) -> None:
+        """What it said so far says nothing of its end."""
+        self._said.clear()
+
     @property
     def runs(self) -> bool:
         return self._ended is not None and not self._ended.done()
@@ -133,7 +137,9 @@ class ServiceContainer:
             environment=dict(service.env),
             network_mode=f"container:dockwright-{self._run}",
             read_only=True,
-            mounts=[Mount(service.data, self._volume, type="volume")] if service.data else [],
+            mounts=[Mount(service.data, self._volume, type="volume", no_copy=service.image != IMAGE)]
+            if service.data
+            else [],
             tmpfs=dict.fromkeys(("/tmp", "/run", "/var/run"), "mode=1777,size=256m,nosuid,nodev,noexec"),  # noqa: S108
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
