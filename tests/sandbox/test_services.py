@@ -143,7 +143,9 @@ async def test_a_service_that_cannot_be_brought_back_is_a_lost_sandbox(tmp_path:
 async def test_a_service_has_no_rights_and_a_limit_on_everything(tmp_path: Path) -> None:
     async with bench(tmp_path, "postgres") as b:
         await b.psql("CREATE TABLE o (line text)")
-        await b.psql("COPY o FROM PROGRAM 'id -u; grep -e Cap -e NoNew /proc/self/status; touch /x 2>&1 || true' DELIMITER '|'")
+        await b.psql(
+            "COPY o FROM PROGRAM 'id -u; grep -e Cap -e NoNew /proc/self/status; touch /x 2>&1 || true' DELIMITER '|'"
+        )
         seen = await b.psql("SELECT line FROM o")
         assert "Read-only file system" in seen
         assert "NoNewPrivs:\t1" in seen

@@ -70,7 +70,8 @@ async def _carry_out(
             lines = lines_of(events)
             now = await mark(work)
             desk = Desk(work, _keyboard(folders), console, outcome, folders.agents, now, lines)
-            status, reason = await _talk(desk, sink)
+            async with desk.ports:
+                status, reason = await _talk(desk, sink)
             _let_ctrl_c_end_it()
             said = "\n".join(line.text for line in desk.lines)
             if status != "sandbox_lost":

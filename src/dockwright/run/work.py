@@ -21,6 +21,7 @@ from dockwright.prompt import NOTES, project_notes, system_blocks
 from dockwright.report import report_tool, return_format
 from dockwright.run.bench import Bench, Host, open_bench, policy_of
 from dockwright.run.moments import Moment, Moments
+from dockwright.run.tunnel import take_connections
 from dockwright.sandbox import WORKSPACE, Sandbox
 from dockwright.sandbox.docker import WORKBENCH, WORKBENCH_HAS
 from dockwright.session import Session
@@ -205,7 +206,8 @@ async def open_work(
             session.context.put_back(moments.now.cwd, moments.now.seen)
             told = _told(sandbox, moments) if again else ""
             work = Work(model.name, session, workspace, sandbox, journal, moments, sandbox.services, told)
-            yield work
+            async with take_connections(folder, sandbox):
+                yield work
 
 
 def _told(sandbox: Sandbox, moments: Moments) -> str:
