@@ -158,7 +158,8 @@ class SandboxSettings(_Settings):
     """`image` None is the workbench image. `memory` is in bytes ("4g" in the file), swap included. `network` is
     "none", "public" (any public host), or the hosts that are allowed, as HOST or HOST:PORT. `oci_runtime` asks the
     engine for another runtime than its default, as runsc. `services` run beside each sandbox, as NAME or NAME=IMAGE;
-    `service` has what is to be known of one, by its name."""
+    `service` has what is to be known of one, by its name. `setup` is a shell command that is run as root, once, before
+    the agent begins; the image it makes is kept."""
 
     image: str | None = None
     backend: Literal["auto", "docker", "bubblewrap"] = "auto"
@@ -169,6 +170,7 @@ class SandboxSettings(_Settings):
     oci_runtime: str | None = None
     services: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}(=\S+)?$")], ...] = ()
     service: Mapping[str, ServiceSettings] = {}
+    setup: str | None = Field(None, min_length=1)
 
 
 class Config(_Settings):

@@ -18,6 +18,8 @@ from dockwright.config import ANTHROPIC_URL, Config
 from dockwright.errors import ExitCode, SandboxError
 from dockwright.sandbox.docker import RUNTIME_IMAGE, WORKBENCH
 from dockwright.sandbox.engine import LABEL, connect
+from dockwright.services.kinds import IMAGE as SERVICES_IMAGE
+from dockwright.services.setup import SETUP_LABEL
 
 Grade = Literal["ok", "warn", "fail"]
 Line = tuple[Grade, str, str]
@@ -59,13 +61,15 @@ def _engine() -> Iterator[Line]:
         )
         yield "ok" if _api(version["ApiVersion"]) >= (1, 41) else "warn", "docker", "; ".join(facts)
         have = {tag for image in client.images.list() for tag in image.tags}
-        for name in (WORKBENCH, RUNTIME_IMAGE):
+        for name in (WORKBENCH, RUNTIME_IMAGE, SERVICES_IMAGE):
             there = name in have
             yield (
                 "ok" if there else "warn",
                 "image",
                 name if there else f"{name} is missing. Build it: dockwright image",
             )
+        if made := client.images.list(filters={"label": SETUP_LABEL}):
+            yield "ok", "setups", f"{len(made)} images kept by --setup (dockwright gc --images removes them)"
         left = client.containers.list(all=True, filters={"label": LABEL})
         if left:
             names = ", ".join(container.name or container.id or "?" for container in left)

@@ -16,6 +16,7 @@ from dockwright.errors import SandboxError
 from dockwright.sandbox.bubblewrap import OWNER_FILE, PREFIX
 from dockwright.sandbox.engine import LABEL, OWNER, connect
 from dockwright.sandbox.owner import is_gone
+from dockwright.services.setup import SETUP_LABEL
 
 
 class Leftover(NamedTuple):
@@ -33,6 +34,17 @@ def leftovers() -> Iterator[Leftover]:
             continue
         if is_gone(said):
             yield Leftover(f"folder {folder}", partial(shutil.rmtree, folder, ignore_errors=True))
+
+
+def images() -> Iterator[Leftover]:
+    """The images that setups made: each is made again when it is needed."""
+    client = connect()
+    try:
+        for image in client.images.list(filters={"label": SETUP_LABEL}):
+            name = image.tags[0] if image.tags else str(image.short_id)
+            yield Leftover(f"image {name}", partial(client.images.remove, name))
+    finally:
+        client.close()
 
 
 def _of_the_engine() -> Iterator[Leftover]:

@@ -14,6 +14,7 @@ from dockwright.testing.scripted_api import ScriptedApi, Turn, tool_use
 
 pytestmark = pytest.mark.docker
 
+EMPTY = 'psql -qX "$DATABASE_URL" -c "DELETE FROM orders" && redis-cli -u "$REDIS_URL" SET orders 0'
 COUNT = 'psql -qAtX "$DATABASE_URL" -c "SELECT count(*) FROM orders" && redis-cli -u "$REDIS_URL" GET orders'
 FILL = (
     'psql -qX "$DATABASE_URL" -c "CREATE TABLE orders AS SELECT generate_series(1, 7) id" && '
@@ -70,3 +71,17 @@ async def test_a_database_that_dies_is_told_of_and_goes_on_with_its_data(tmp_pat
     assert results(desk.runs[0])[2].split()[:2] == ["7", "7"]
     assert "postgres died" in said
     assert leftovers(desk.runs[0].name) == []
+
+
+async def test_databases_go_back_and_are_forked_with_the_files(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    code, said = await desk.run([bash(FILL), bash(EMPTY), Turn([REPORT]), "Done."], "--services", "postgres,redis")
+    assert code == 0, said
+    async with ScriptedApi([bash(COUNT), Turn([REPORT]), "Done."]) as api:
+        code, said = await desk.call(api, "fork", f"{desk.runs[0].name}@1", "--task", "Count them.")
+        assert code == 0, said
+        forked = next(folder for folder in desk.runs if folder.name in said)
+        code, said = await desk.call(api, "resume", forked.name)
+    assert code == 0, said
+    assert results(forked)[-1].split() == ["7", "7"]
+    assert leftovers(forked.name) == []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def load_config(
     *, image: str | None = None, backend: str | None = None, net: list[str] | None = None,
-    services: list[str] | None = None, turns: int | None = None,
+    services: list[str] | None = None, setup: str | None = None, turns: int | None = None,
     budget: float | None = None, minutes: float | None = None,
 ) -> Config:  # fmt: skip
     from dockwright.config import Config, ModelSettings
@@ -29,7 +29,7 @@ def load_config(
     named = tuple(name.strip() for part in services or () for name in part.split(",") if name.strip())
     flags: Mapping[str, object] = {
         "sandbox.image": image, "sandbox.backend": backend, "sandbox.network": network,
-        "sandbox.services": named or None,
+        "sandbox.services": named or None, "sandbox.setup": setup,
         "limits.turns": turns, "limits.money_usd": budget, "limits.seconds": minutes * 60 if minutes else None,
     }  # fmt: skip
     config = Config.load(config_folder() / "config.toml", flags)

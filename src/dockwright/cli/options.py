@@ -50,6 +50,15 @@ Services = Annotated[
         help="postgres, redis, or what the configuration names; NAME=IMAGE for another image. Each run has its own.",
     ),
 ]
+Setup = Annotated[
+    str | None,
+    typer.Option(
+        "--setup",
+        metavar="CMD",
+        help="Run this as root first, with the network of --net; the image it makes is kept until what it depends on "
+        "changes.",
+    ),
+]
 Turns = Annotated[int | None, typer.Option("--turns", help="Stop after this many model answers.")]
 Budget = Annotated[float | None, typer.Option("--budget", help="Stop before this many US dollars are spent.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", help="Stop after this much time.")]

@@ -21,6 +21,7 @@ from dockwright.cli.options import (
     Persona,
     Repo,
     Services,
+    Setup,
     Turns,
     Verbose,
     Where,
@@ -50,6 +51,7 @@ def run(
     sandbox: Where = None,
     net: Net = None,
     services: Services = None,
+    setup: Setup = None,
     turns: Turns = None,
     budget: Budget = None,
     minutes: Minutes = None,
@@ -65,7 +67,14 @@ def run(
     if not prompt.strip():
         raise ConfigError("The task is empty. Say in words what is to be done.")
     config = load_config(
-        image=image, backend=sandbox, net=net, services=services, turns=turns, budget=budget, minutes=minutes
+        image=image,
+        backend=sandbox,
+        net=net,
+        services=services,
+        setup=setup,
+        turns=turns,
+        budget=budget,
+        minutes=minutes,
     )
     order = Task(
         prompt=prompt, repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model,
@@ -91,6 +100,7 @@ def chat(
     sandbox: Where = None,
     net: Net = None,
     services: Services = None,
+    setup: Setup = None,
     turns: Turns = None,
     budget: Budget = None,
     verbose: Verbose = False,
@@ -100,7 +110,7 @@ def chat(
     from dockwright.run.work import Task
 
     config = load_config(
-        image=image, backend=sandbox, net=net, services=services, turns=turns, budget=budget, minutes=None
+        image=image, backend=sandbox, net=net, services=services, setup=setup, turns=turns, budget=budget, minutes=None
     )
     order = Task(
         prompt="chat", repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model, at_desk=True
@@ -126,6 +136,7 @@ def batch(
     sandbox: Where = None,
     net: Net = None,
     services: Services = None,
+    setup: Setup = None,
     turns: Turns = None,
     budget: Annotated[float | None, typer.Option("--budget", help="US dollars for each task.")] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", help="Minutes for each task.")] = None,
@@ -135,7 +146,14 @@ def batch(
     from dockwright.tasks import Defaults, read_tasks
 
     config = load_config(
-        image=image, backend=sandbox, net=net, services=services, turns=turns, budget=budget, minutes=minutes
+        image=image,
+        backend=sandbox,
+        net=net,
+        services=services,
+        setup=setup,
+        turns=turns,
+        budget=budget,
+        minutes=minutes,
     )
     defaults = Defaults(repo.expanduser().absolute(), find_agent(agent), model, tuple(check or ()))
     listed = read_tasks(tasks, defaults, find_agent)

@@ -46,6 +46,7 @@ from dockwright.result import RunResult, exit_code_of
 from dockwright.run.bench import Host, open_bench, policy_of
 from dockwright.run.moments import Moments
 from dockwright.run.order import save_order
+from dockwright.run.preparing import prepared
 from dockwright.run.work import Task, Work, checkpoint_of, deliver, keep_last, open_work, project_notes_of
 from dockwright.services import services_of
 from dockwright.tools import TOOLS
@@ -198,7 +199,8 @@ async def _proven(
     task: Task, config: Config, host: Host, workspace: Workspace, journal: Journal, outcome: Outcome
 ) -> tuple[Status, str]:
     if task.checks:
-        clean = lambda: open_bench(config.sandbox, host, f"{task.run}-proof", "proof", journal)  # noqa: E731
+        settings = await prepared(config.sandbox, host, workspace, journal)
+        clean = lambda: open_bench(settings, host, f"{task.run}-proof", "proof", journal)  # noqa: E731
         checks = await prove(
             clean, workspace, workspace.last.commit, task.checks, timeout=task.check_seconds, journal=journal
         )

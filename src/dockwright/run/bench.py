@@ -14,7 +14,7 @@ from dockwright.config import SandboxSettings
 from dockwright.errors import SandboxError
 from dockwright.events import BoundaryTested, NetworkAsked, Noted, SandboxStarted
 from dockwright.journal import Journal
-from dockwright.sandbox import Place, Sandbox, open_sandbox
+from dockwright.sandbox import WORKSPACE, Place, Sandbox, open_sandbox
 from dockwright.sandbox.boundary import probe_boundary
 from dockwright.sandbox.bubblewrap import WEAKNESS, Bubblewrap
 from dockwright.sandbox.dial import KNOWN_SECONDS, NO_PROXIES, Names, Proxies, Route
@@ -23,6 +23,7 @@ from dockwright.sandbox.engine import connect
 from dockwright.sandbox.gateway import open_gateway
 from dockwright.sandbox.policy import Policy
 from dockwright.services import Services, open_services, services_of
+from dockwright.services.setup import ARCHIVE, REPOSITORY
 from dockwright.tools.base import SearchBackend
 
 
@@ -82,6 +83,11 @@ async def open_bench(
         )  # fmt: skip
         if place.backend == "bubblewrap" and purpose == "work":
             journal.show(Noted(level="warning", text=WEAKNESS))
+        if place.image.startswith(f"{REPOSITORY}:") and not again:
+            unpack = f"[ ! -f {ARCHIVE} ] || tar -xf {ARCHIVE} -C {WORKSPACE}"
+            done = await sandbox.exec([sandbox.shell, "-c", unpack], timeout=600, merge=True)
+            if done.exit_code:
+                raise SandboxError(f"What the setup left in the workspace cannot be unpacked: {done.stdout.decode()}")
         bench = Bench(**vars(sandbox))
         async with AsyncExitStack() as stack:
             if wanted:

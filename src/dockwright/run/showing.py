@@ -14,6 +14,7 @@ from dockwright.errors import ConfigError
 from dockwright.journal import Journal
 from dockwright.run.bench import Host, open_bench
 from dockwright.run.order import load_order
+from dockwright.run.preparing import prepared
 from dockwright.run.tunnel import NotRunningError, Tell, is_over, open_port, take_connections
 from dockwright.sandbox import Sandbox
 from dockwright.workspace import Workspace
@@ -44,7 +45,8 @@ async def show_app(folder: Path, port: int, host_port: int | None, serve: str | 
         Journal(Path(place) / "journal.jsonl") as journal,
     ):
         name = f"{task.run}-open-{secrets.token_hex(2)}"
-        async with open_bench(config.sandbox, host, name, "proof", journal) as sandbox:
+        settings = await prepared(config.sandbox, host, workspace, journal)
+        async with open_bench(settings, host, name, "proof", journal) as sandbox:
             await workspace.enter(sandbox, await workspace.as_one_commit(workspace.last.commit))
             async with (
                 take_connections(Path(place), sandbox),

@@ -21,6 +21,7 @@ from dockwright.prompt import NOTES, project_notes, system_blocks
 from dockwright.report import report_tool, return_format
 from dockwright.run.bench import Bench, Host, open_bench, policy_of
 from dockwright.run.moments import Moment, Moments
+from dockwright.run.preparing import prepared
 from dockwright.run.tunnel import take_connections
 from dockwright.sandbox import WORKSPACE, Sandbox
 from dockwright.sandbox.docker import WORKBENCH, WORKBENCH_HAS
@@ -187,7 +188,8 @@ async def open_work(
             await journal.append(resumed)
             events = (*events, resumed)
         entered = moments.entered
-        async with open_bench(config.sandbox, host, task.run, "work", journal, again and entered) as sandbox:
+        settings = await prepared(config.sandbox, host, workspace, journal)
+        async with open_bench(settings, host, task.run, "work", journal, again and entered) as sandbox:
             if not again:
                 await workspace.enter(sandbox)
             elif sandbox.place.found == "nothing":
@@ -259,7 +261,7 @@ def _session(
         tools[report.__name__] = report
     system = system_blocks(
         task.agent.prompt, workspace=WORKSPACE, tools=tuple(tools), network=sandbox.network,
-        image=sandbox.place.image, contents=_contents(sandbox, host), checks=task.checks,
+        image=sandbox.place.image, contents=_contents(sandbox, host, config), checks=task.checks,
         services=sandbox.services.lines if sandbox.services else (),
         report_tool=report.__name__ if report else None, at_desk=task.at_desk,
     )  # fmt: skip
@@ -274,9 +276,11 @@ def _session(
     )
 
 
-def _contents(sandbox: Sandbox, host: Host) -> str:
+def _contents(sandbox: Sandbox, host: Host, config: Config) -> str:
+    setup = f"; the user had this run in it as root before: {config.sandbox.setup}" if config.sandbox.setup else ""
     ours = (WORKBENCH, str(host.root) if host.root != Path("/") else WORKBENCH)
-    return WORKBENCH_HAS if sandbox.place.image in ours else ""
+    is_ours = config.sandbox.image is None if setup else sandbox.place.image in ours
+    return (WORKBENCH_HAS if is_ours else "what its makers put in") + setup if is_ours or setup else ""
 
 
 def _search(config: Config, model: Model) -> SearchBackend | None:

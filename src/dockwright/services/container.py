@@ -156,10 +156,10 @@ class ServiceContainer:
         stream = self._client.api.attach_socket(
             str(container.id), {"stdin": int(loads), "stdout": 1, "stderr": 1, "stream": 1}
         )
-        taken = _taken(stream)
-        taken.setblocking(False)
+        sock = taken(stream)
+        sock.setblocking(False)
         container.start()
-        return taken
+        return sock
 
     def _clear(self) -> None:
         """Away with the container before this one: ours, or that of a process that was killed."""
@@ -186,7 +186,7 @@ class ServiceContainer:
         made = api.exec_create(self._container.id, ["sh", "-c", script], environment={"LC_ALL": "C"})
         size, said = 0, b""
         with (
-            _taken(api.exec_start(made["Id"], socket=True)) as sock,
+            taken(api.exec_start(made["Id"], socket=True)) as sock,
             sock.makefile("rb") as stream,
             (file or Path("/dev/null")).open("wb") as kept,
         ):
@@ -219,7 +219,7 @@ class ServiceContainer:
             writer.close()
 
 
-def _taken(stream: object) -> socket.socket:
+def taken(stream: object) -> socket.socket:
     """The engine's connection behind a stream of the SDK, which would not close it. Nothing was read ahead."""
     sock: Any = getattr(stream, "_sock", stream)
     return socket.socket(fileno=sock.detach())

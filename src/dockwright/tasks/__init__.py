@@ -48,6 +48,7 @@ class ListedTask:
     image: str | None = None
     net: tuple[str, ...] | None = None
     services: tuple[str, ...] | None = None
+    setup: str | None = None
     turns: int | None = None
     budget: float | None = None
     minutes: float | None = None
@@ -60,7 +61,7 @@ class ListedTask:
         """Changes with everything that the work depends on, the text of the persona included."""
         asked = (
             self.prompt, str(self.repo), self.agent.sha256, self.model, self.checks, self.image, self.net,
-            self.services, self.turns, self.budget, self.minutes, self.deliver,
+            self.services, self.setup, self.turns, self.budget, self.minutes, self.deliver,
         )  # fmt: skip
         return sha256(json.dumps(asked).encode()).hexdigest()
 

@@ -142,6 +142,7 @@ class Fields(BaseModel):
     image: Text | None = None
     net: Annotated[Texts, AfterValidator(_network)] | None = None
     services: Texts | None = None
+    setup: Text | None = None
     turns: Annotated[PositiveInt, BeforeValidator(_number)] | None = None
     budget: Number | None = None
     minutes: Number | None = None
