@@ -159,7 +159,7 @@ class SandboxSettings(_Settings):
     "none", "public" (any public host), or the hosts that are allowed, as HOST or HOST:PORT. `oci_runtime` asks the
     engine for another runtime than its default, as runsc. `services` run beside each sandbox, as NAME or NAME=IMAGE;
     `service` has what is to be known of one, by its name. `setup` is a shell command that is run as root, once, before
-    the agent begins; the image it makes is kept."""
+    the agent begins; the image it makes is kept. `env` is set for every command."""
 
     image: str | None = None
     backend: Literal["auto", "docker", "bubblewrap"] = "auto"
@@ -171,6 +171,7 @@ class SandboxSettings(_Settings):
     services: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}(=\S+)?$")], ...] = ()
     service: Mapping[str, ServiceSettings] = {}
     setup: str | None = Field(None, min_length=1)
+    env: Mapping[str, str] = {}
 
 
 class Config(_Settings):

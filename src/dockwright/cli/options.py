@@ -59,6 +59,11 @@ Setup = Annotated[
         "changes.",
     ),
 ]
+Devcontainer = Annotated[
+    bool,
+    typer.Option("--devcontainer", help="Take image, setup and environment from devcontainer.json."),
+]
+Compose = Annotated[Path | None, typer.Option("--compose", metavar="FILE", help="Take services from a compose file.")]
 Turns = Annotated[int | None, typer.Option("--turns", help="Stop after this many model answers.")]
 Budget = Annotated[float | None, typer.Option("--budget", help="Stop before this many US dollars are spent.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", help="Stop after this much time.")]

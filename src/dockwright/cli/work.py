@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dockwright.cli.home import agent_folders, console, find_agent, host, load_config, runs_folder, state_folder
+from dockwright.cli.home import (
+    agent_folders,
+    console,
+    find_agent,
+    host,
+    load_config,
+    project_files,
+    runs_folder,
+    state_folder,
+)
 from dockwright.cli.options import (
     Budget,
     Checks,
+    Compose,
     Deliver,
+    Devcontainer,
     Image,
     Minutes,
     ModelName,
@@ -52,6 +63,8 @@ def run(
     net: Net = None,
     services: Services = None,
     setup: Setup = None,
+    devcontainer: Devcontainer = False,
+    compose: Compose = None,
     turns: Turns = None,
     budget: Budget = None,
     minutes: Minutes = None,
@@ -66,16 +79,11 @@ def run(
     prompt = sys.stdin.read() if task == "-" else task
     if not prompt.strip():
         raise ConfigError("The task is empty. Say in words what is to be done.")
+    files = project_files(repo, devcontainer=devcontainer, compose=compose)
     config = load_config(
-        image=image,
-        backend=sandbox,
-        net=net,
-        services=services,
-        setup=setup,
-        turns=turns,
-        budget=budget,
+        image=image, backend=sandbox, net=net, services=services, setup=setup, files=files, turns=turns, budget=budget,
         minutes=minutes,
-    )
+    )  # fmt: skip
     order = Task(
         prompt=prompt, repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model,
         checks=tuple(check or ()), deliver=deliver.value,
@@ -101,6 +109,8 @@ def chat(
     net: Net = None,
     services: Services = None,
     setup: Setup = None,
+    devcontainer: Devcontainer = False,
+    compose: Compose = None,
     turns: Turns = None,
     budget: Budget = None,
     verbose: Verbose = False,
@@ -109,9 +119,11 @@ def chat(
     from dockwright import chat as chatting
     from dockwright.run.work import Task
 
+    files = project_files(repo, devcontainer=devcontainer, compose=compose)
     config = load_config(
-        image=image, backend=sandbox, net=net, services=services, setup=setup, turns=turns, budget=budget, minutes=None
-    )
+        image=image, backend=sandbox, net=net, services=services, setup=setup, files=files, turns=turns, budget=budget,
+        minutes=None,
+    )  # fmt: skip
     order = Task(
         prompt="chat", repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model, at_desk=True
     )  # fmt: skip
@@ -146,15 +158,9 @@ def batch(
     from dockwright.tasks import Defaults, read_tasks
 
     config = load_config(
-        image=image,
-        backend=sandbox,
-        net=net,
-        services=services,
-        setup=setup,
-        turns=turns,
-        budget=budget,
+        image=image, backend=sandbox, net=net, services=services, setup=setup, turns=turns, budget=budget,
         minutes=minutes,
-    )
+    )  # fmt: skip
     defaults = Defaults(repo.expanduser().absolute(), find_agent(agent), model, tuple(check or ()))
     listed = read_tasks(tasks, defaults, find_agent)
     sys.exit(wait_for(batching.batch(listed, config, host(), out.expanduser().absolute(), jobs, console())))

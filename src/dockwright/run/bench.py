@@ -88,7 +88,7 @@ async def open_bench(
             done = await sandbox.exec([sandbox.shell, "-c", unpack], timeout=600, merge=True)
             if done.exit_code:
                 raise SandboxError(f"What the setup left in the workspace cannot be unpacked: {done.stdout.decode()}")
-        bench = Bench(**vars(sandbox))
+        bench = Bench(**{**vars(sandbox), "env": {**sandbox.env, **settings.env}})
         async with AsyncExitStack() as stack:
             if wanted:
                 folder = journal.path.parent / "services"
