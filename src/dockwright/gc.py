@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from dockwright.errors import SandboxError
 from dockwright.sandbox.bubblewrap import OWNER_FILE, PREFIX
-from dockwright.sandbox.engine import LABEL, OWNER, connect
+from dockwright.sandbox.engine import LABEL, OWNER, connect, persist
 from dockwright.sandbox.owner import is_gone
 from dockwright.services.setup import SETUP_LABEL
 
@@ -63,10 +63,12 @@ def _of_the_engine() -> Iterator[Leftover]:
         in_use = {labels.get(LABEL) for labels in everything if not _is_gone(labels)}  # taken over by a resumed run
         for container, labels in containers:
             if _is_gone(labels) and labels.get(LABEL) not in in_use:
-                yield Leftover(f"container {container.name}", partial(container.remove, force=True, v=True))
+                yield Leftover(
+                    f"container {container.name}", partial(persist, partial(container.remove, force=True, v=True))
+                )
         for volume, labels in volumes:
             if _is_gone(labels) and labels.get(LABEL) not in in_use:
-                yield Leftover(f"volume {volume.name}", partial(volume.remove, force=True))
+                yield Leftover(f"volume {volume.name}", partial(persist, partial(volume.remove, force=True)))
     finally:
         client.close()
 

@@ -77,7 +77,7 @@ async def test_databases_go_back_and_are_forked_with_the_files(tmp_path: Path) -
     desk = Desk(tmp_path)
     code, said = await desk.run([bash(FILL), bash(EMPTY), Turn([REPORT]), "Done."], "--services", "postgres,redis")
     assert code == 0, said
-    async with ScriptedApi([bash(COUNT), Turn([REPORT]), "Done."]) as api:
+    async with ScriptedApi([bash(FILL), bash(COUNT), Turn([REPORT]), "Done."]) as api:
         code, said = await desk.call(api, "fork", f"{desk.runs[0].name}@1", "--task", "Count them.")
         assert code == 0, said
         forked = next(folder for folder in desk.runs if folder.name in said)
