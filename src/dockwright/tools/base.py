@@ -61,8 +61,8 @@ class ToolContext:
     `seen` maps the path of each file that the model has read or written to the sha256 of the bytes it saw.
     `rules` are the persona's specifiers by tool name: `Bash(git:*)` is {"Bash": ("git:*",)}; no entry, no restriction.
     `jobs` maps the id of each background job to the command that started it. `on_output` takes decoded output of a
-    running command, for live display. `asked` is what programs in the sandbox asked of the network; `word` has something
-    for the model to know beside a result, or "".
+    running command, for live display. `asked` is what programs in the sandbox asked of the network; `word` has what the
+    model is to know beside a result, or "".
     """
 
     sandbox: Sandbox
