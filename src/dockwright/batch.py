@@ -224,7 +224,7 @@ def _task(listed: ListedTask) -> Task:
 def _configured(task: ListedTask, config: Config) -> Config:
     """The configuration with what the task says on top."""
     network = task.net[0] if task.net in (("none",), ("public",)) else task.net
-    sandbox = {"image": task.image, "network": network}
+    sandbox = {"image": task.image, "network": network, "services": task.services, "setup": task.setup}
     limits = {"turns": task.turns, "money_usd": task.budget, "seconds": task.minutes and task.minutes * 60}
     said = [{key: value for key, value in part.items() if value is not None} for part in (sandbox, limits)]
     return config.model_copy(

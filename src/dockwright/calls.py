@@ -128,6 +128,10 @@ class Calls:
             asked.call = None
         if alone and (denied := asked.untold()):
             result = replace(result, text="\n".join((result.text, *denied)))
+        if self._context.word and (word := await self._context.word()):
+            said: JsonObject = {"type": "text", "text": word}
+            blocks = (*result.blocks, said) if result.blocks else ()
+            result = replace(result, text=f"{result.text}\n{word}", blocks=blocks)
         if self._after_change and alone:
             await self._after_change(self._turn)
         await self._finish(call, result)

@@ -136,11 +136,31 @@ class Limits(_Settings):
     seconds: PositiveFloat | None = None
 
 
+class ServiceSettings(_Settings):
+    """What is to be known of a service: of postgres and redis nothing, of others `image` and `port`.
+
+    `env` is its environment, `command` the arguments of its program (those of postgres and redis come after ours),
+    `health` a shell command in its container that exits with 0 when it is ready (else: its port answers), `data` the
+    folder it writes to, `user` who it runs as, never root. `tell` is set for every command in the sandbox."""
+
+    image: str | None = None
+    port: Annotated[PositiveInt, Field(le=65535)] | None = None
+    env: Mapping[str, str] = {}
+    command: tuple[str, ...] = ()
+    health: str | None = None
+    data: str | None = Field(None, pattern="^/.")
+    user: str | None = None
+    tell: Mapping[str, str] = {}
+    memory: Annotated[PositiveInt, BeforeValidator(_size)] = 1 << 30
+
+
 class SandboxSettings(_Settings):
     """`image` None is the workbench image. `memory` is in bytes ("4g" in the file), swap included. `disk` is in bytes
     and `inodes` in files and folders: what the workspace may hold. `network` is "none", "public" (any public host), or
     the hosts that are allowed, as HOST or HOST:PORT. `oci_runtime` asks the engine for another runtime than its
-    default, as runsc."""
+    default, as runsc. `services` run beside each sandbox, as NAME or NAME=IMAGE; `service` has what is to be known of
+    one, by its name. `setup` is a shell command that is run as root, once, before the agent begins; the image it makes
+    is kept. `env` is set for every command."""
 
     image: str | None = None
     backend: Literal["auto", "docker", "bubblewrap"] = "auto"
@@ -151,6 +171,10 @@ class SandboxSettings(_Settings):
     inodes: PositiveInt = 1_000_000
     network: Literal["none", "public"] | tuple[str, ...] = "public"
     oci_runtime: str | None = None
+    services: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}(=\S+)?$")], ...] = ()
+    service: Mapping[str, ServiceSettings] = {}
+    setup: str | None = Field(None, min_length=1)
+    env: Mapping[str, str] = {}
 
 
 class Config(_Settings):
@@ -208,7 +232,8 @@ def _problem(model: type[BaseModel], problem: ErrorDetails) -> str:
     if problem["type"] != "extra_forbidden":
         return f"{name}: {problem['msg']}"
     for section in sections:
-        model = type(model.model_fields[section].default)
+        known_section = model.model_fields.get(section)
+        model = type(known_section.default) if known_section and section != "service" else ServiceSettings
     known = list(model.model_fields)
     near = get_close_matches(key, known, n=1)
     return f"{name}: there is no such key. " + (f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}")

@@ -96,6 +96,27 @@ class BoundaryTested(_Event):
     seconds: float
 
 
+class ServiceStarted(_Event):
+    """A service beside the sandbox answers, after `seconds`, at this port of the sandbox's loopback."""
+
+    type: Literal["service.started"] = "service.started"
+    purpose: Literal["work", "proof"]
+    name: str
+    image: str
+    port: int
+    seconds: float
+
+
+class ServiceDied(_Event):
+    """A service ended by itself; `back` says whether it answers again, `seconds` how long that took."""
+
+    type: Literal["service.died"] = "service.died"
+    name: str
+    reason: str
+    back: bool
+    seconds: float = 0.0
+
+
 class SessionStarted(_Event):
     """What every request of this session starts with; enough to send the same request again."""
 
@@ -343,7 +364,8 @@ Event = (
     RunStarted | Resumed | SandboxStarted | BoundaryTested | SessionStarted | Prompted | TurnStarted | ModelRetried
     | TextDelta
     | AnswerStarted | Answered | ToolStarted | ToolOutput | ToolFinished | CheckpointMade | Restored | Reported
-    | ProofStarted | CheckFinished | ClaimsJudged | NetworkAsked | Delivered | Noted | RunFinished
+    | ProofStarted | CheckFinished | ClaimsJudged | NetworkAsked | ServiceStarted | ServiceDied | Delivered | Noted
+    | RunFinished
 )  # fmt: skip
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

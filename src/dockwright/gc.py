@@ -20,6 +20,7 @@ from dockwright.errors import SandboxError
 from dockwright.sandbox.bubblewrap import OWNER_FILE, PREFIX, discard
 from dockwright.sandbox.engine import LABEL, OWNER, connect, persist
 from dockwright.sandbox.owner import is_gone
+from dockwright.services.setup import SETUP_LABEL
 
 _UNOWNED_SECONDS = 3600  # a folder is given its owner right after it is made
 _STALE_SECONDS = 24 * 3600  # no step that writes a temporary file takes that long
@@ -82,6 +83,17 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def images() -> Iterator[Leftover]:
+    """The images that setups made: each is made again when it is needed."""
+    client = connect()
+    try:
+        for image in client.images.list(filters={"label": SETUP_LABEL}):
+            name = image.tags[0] if image.tags else str(image.short_id)
+            yield Leftover(f"image {name}", partial(client.images.remove, name))
+    finally:
+        client.close()
 
 
 def _of_the_engine() -> Iterator[Leftover]:

@@ -72,7 +72,8 @@ async def _carry_out(
             now = await mark(work)
             keyboard = _keyboard(folders, host.redaction)
             desk = Desk(work, keyboard, console, outcome, folders.agents, now, lines)
-            status, reason = await _talk(desk, sink)
+            async with desk.ports:
+                status, reason = await _talk(desk, sink)
             _let_ctrl_c_end_it()
             said = "\n".join(line.text for line in desk.lines)
             if status != "sandbox_lost":

@@ -14,6 +14,7 @@ from dockwright.chat.shell import shell
 from dockwright.chat.undo import CannotUndoError, go_back, mark
 from dockwright.errors import ConfigError
 from dockwright.run.fork import fork
+from dockwright.run.tunnel import open_port
 from dockwright.ui.terminal import print_diff, spent, unwatched
 from dockwright.ui.visible import visible
 from dockwright.ui.words import count
@@ -125,6 +126,15 @@ async def _shell(desk: Desk, rest: str) -> None:
     await shell(desk)
 
 
+async def _open(desk: Desk, rest: str) -> None:
+    """PORT: see the agent's app in your browser, until you leave"""
+    if not (rest.isascii() and rest.isdigit() and 0 < int(rest) < 1 << 16):
+        raise WrongUse("/open 8000 opens port 8000 of the sandbox on this machine.")
+    folder = desk.work.journal.path.parent
+    here = await desk.ports.enter_async_context(open_port(folder, int(rest), None, desk.tell))
+    desk.tell(f"http://127.0.0.1:{here} is port {rest} of the sandbox, for you alone.")
+
+
 async def _cost(desk: Desk, rest: str) -> None:
     """what was spent so far: money, turns, time, tokens and how many of them were cached"""
     desk.tell(*spent(desk.result), label="spent")
@@ -153,6 +163,6 @@ async def _exit(desk: Desk, rest: str) -> None:
 
 
 COMMANDS: dict[str, Command] = {
-    "diff": _diff, "undo": _undo, "fork": _fork, "apply": _apply, "shell": _shell, "cost": _cost, "agents": _agents,
-    "help": _help, "exit": _exit,
+    "diff": _diff, "undo": _undo, "fork": _fork, "apply": _apply, "shell": _shell, "open": _open, "cost": _cost,
+    "agents": _agents, "help": _help, "exit": _exit,
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from dockwright.ui.terminal import unwatched
 @dataclass
 class Desk:
     """`now` is the newest kept moment; it is later than the last line's where the user changed something since.
-    `applied` is the commit that the user's folder has by now."""
+    `applied` is the commit that the user's folder has by now; `ports` closes those that were opened."""
 
     work: Work
     keyboard: Keyboard
@@ -34,6 +35,7 @@ class Desk:
     now: Moment
     lines: list[Line] = field(default_factory=list)
     applied: str | None = None
+    ports: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @property
     def result(self) -> RunResult:

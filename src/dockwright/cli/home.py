@@ -21,19 +21,23 @@ if TYPE_CHECKING:
 
 
 def load_config(
-    *, image: str | None = None, backend: str | None = None, net: list[str] | None = None, turns: int | None = None,
-    budget: float | None = None, minutes: float | None = None, include: list[str] | None = None,
-    secret: list[str] | None = None,
+    *, image: str | None = None, backend: str | None = None, net: list[str] | None = None,
+    services: list[str] | None = None, setup: str | None = None, files: Mapping[str, object] | None = None,
+    turns: int | None = None, budget: float | None = None, minutes: float | None = None,
+    include: list[str] | None = None, secret: list[str] | None = None,
 ) -> Config:  # fmt: skip
     from dockwright.config import Config, ModelSettings
 
     network: object = None if not net else net[0] if net in (["none"], ["public"]) else tuple(net)
+    named = tuple(name.strip() for part in services or () for name in part.split(",") if name.strip())
     flags: Mapping[str, object] = {
         "sandbox.image": image, "sandbox.backend": backend, "sandbox.network": network,
+        "sandbox.services": named or None, "sandbox.setup": setup,
         "limits.turns": turns, "limits.money_usd": budget, "limits.seconds": minutes * 60 if minutes else None,
         "include": tuple(include) if include else None, "secrets": tuple(secret) if secret else None,
     }  # fmt: skip
-    config = Config.load(config_folder() / "config.toml", flags)
+    given = {name: value for name, value in flags.items() if value is not None}
+    config = Config.load(config_folder() / "config.toml", {**(files or {}), **given})
     model = ModelSettings.from_environment(os.environ, config.model)
     forget_keys(model, os.environ)
     return config.model_copy(update={"model": model})
@@ -48,6 +52,23 @@ def again(config: Config, *, turns: int | None, budget: float | None, minutes: f
     secret = {name: getattr(now.model, name) for name in ("api_key", "auth_token", "headers", "proxy")}
     model = type(now.model).from_environment(os.environ, config.model.model_copy(update=secret))
     return config.model_copy(update={"limits": limits, "model": model})
+
+
+def project_files(repo: Path, *, devcontainer: bool, compose: Path | None) -> Mapping[str, object]:
+    """What the files of the project that the user asks for set; what of them was used and what was not is told."""
+    import typer
+
+    from dockwright.project_files import read_compose, read_devcontainer
+
+    settings: dict[str, object] = {}
+    readings = [read_devcontainer(repo.expanduser().absolute())] if devcontainer else []
+    readings += [read_compose(compose)] if compose else []
+    for reading in readings:
+        settings |= reading.settings
+        for word, parts in (("used", reading.used), ("ignored", reading.ignored)):
+            for part in parts:
+                typer.echo(f"{word:9} {part}", err=True)
+    return settings
 
 
 def find_agent(name: str) -> Agent:

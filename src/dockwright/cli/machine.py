@@ -22,11 +22,16 @@ def doctor() -> None:
 
 
 @app.command()
-def gc(dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False) -> None:
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="Remove the images that --setup made, too.")] = False,
+) -> None:
     """Remove the sandboxes of runs whose process was killed. Those of running ones are never touched."""
-    from dockwright.gc import leftovers
+    from itertools import chain
 
-    for found in leftovers(runs_folder()):
+    from dockwright import gc as collecting
+
+    for found in chain(collecting.leftovers(runs_folder()), collecting.images() if images else ()):
         typer.echo(f"{'would remove' if dry_run else 'removing'} {found.what}")
         if not dry_run:
             found.remove()

@@ -57,6 +57,28 @@ Secret = Annotated[
         "times.",
     ),
 ]  # fmt: skip
+Services = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--services",
+        metavar="LIST",
+        help="postgres, redis, or what the configuration names; NAME=IMAGE for another image. Each run has its own.",
+    ),
+]
+Setup = Annotated[
+    str | None,
+    typer.Option(
+        "--setup",
+        metavar="CMD",
+        help="Run this as root first, with the network of --net; the image it makes is kept until what it depends on "
+        "changes.",
+    ),
+]
+Devcontainer = Annotated[
+    bool,
+    typer.Option("--devcontainer", help="Take image, setup and environment from devcontainer.json."),
+]
+Compose = Annotated[Path | None, typer.Option("--compose", metavar="FILE", help="Take services from a compose file.")]
 Turns = Annotated[int | None, typer.Option("--turns", help="Stop after this many model answers.")]
 Budget = Annotated[float | None, typer.Option("--budget", help="Stop before this many US dollars are spent.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", help="Stop after this much time.")]

@@ -8,12 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dockwright.cli.home import agent_folders, console, find_agent, host, load_config, runs_folder, state_folder
+from dockwright.cli.home import (
+    agent_folders,
+    console,
+    find_agent,
+    host,
+    load_config,
+    project_files,
+    runs_folder,
+    state_folder,
+)
 from dockwright.cli.options import (
     Baseline,
     Budget,
     Checks,
+    Compose,
     Deliver,
+    Devcontainer,
     Image,
     Include,
     MayChange,
@@ -29,6 +40,8 @@ from dockwright.cli.options import (
     Secret,
     Seed,
     Serve,
+    Services,
+    Setup,
     Turns,
     Verbose,
     Where,
@@ -66,6 +79,10 @@ def run(
     net: Net = None,
     include: Include = None,
     secret: Secret = None,
+    services: Services = None,
+    setup: Setup = None,
+    devcontainer: Devcontainer = False,
+    compose: Compose = None,
     turns: Turns = None,
     budget: Budget = None,
     minutes: Minutes = None,
@@ -81,9 +98,10 @@ def run(
     prompt = sys.stdin.read() if task == "-" else task
     if not prompt.strip():
         raise ConfigError("The task is empty. Say in words what is to be done.")
+    files = project_files(repo, devcontainer=devcontainer, compose=compose)
     config = load_config(
-        image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=minutes, include=include,
-        secret=secret,
+        image=image, backend=sandbox, net=net, services=services, setup=setup, files=files, turns=turns, budget=budget,
+        minutes=minutes, include=include, secret=secret,
     )  # fmt: skip
     proof = Demands(
         serve=serve, probes=tuple(map(Probe.parse, probe or ())), migrations=check_migrations, seed=seed,
@@ -114,6 +132,10 @@ def chat(
     net: Net = None,
     include: Include = None,
     secret: Secret = None,
+    services: Services = None,
+    setup: Setup = None,
+    devcontainer: Devcontainer = False,
+    compose: Compose = None,
     turns: Turns = None,
     budget: Budget = None,
     verbose: Verbose = False,
@@ -122,9 +144,11 @@ def chat(
     from dockwright import chat as chatting
     from dockwright.run.work import Task
 
+    files = project_files(repo, devcontainer=devcontainer, compose=compose)
     config = load_config(
-        image=image, backend=sandbox, net=net, turns=turns, budget=budget, include=include, secret=secret
-    )
+        image=image, backend=sandbox, net=net, services=services, setup=setup, files=files, turns=turns, budget=budget,
+        include=include, secret=secret,
+    )  # fmt: skip
     order = Task(
         prompt="chat", repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model, at_desk=True
     )  # fmt: skip
@@ -150,6 +174,8 @@ def batch(
     net: Net = None,
     include: Include = None,
     secret: Secret = None,
+    services: Services = None,
+    setup: Setup = None,
     turns: Turns = None,
     budget: Annotated[float | None, typer.Option("--budget", help="US dollars for each task.")] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", help="Minutes for each task.")] = None,
@@ -159,8 +185,8 @@ def batch(
     from dockwright.tasks import Defaults, read_tasks
 
     config = load_config(
-        image=image, backend=sandbox, net=net, turns=turns, budget=budget, minutes=minutes, include=include,
-        secret=secret,
+        image=image, backend=sandbox, net=net, services=services, setup=setup, turns=turns, budget=budget,
+        minutes=minutes, include=include, secret=secret,
     )  # fmt: skip
     defaults = Defaults(repo.expanduser().absolute(), find_agent(agent), model, tuple(check or ()))
     listed = read_tasks(tasks, defaults, find_agent)

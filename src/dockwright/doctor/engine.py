@@ -14,6 +14,8 @@ from dockwright.errors import SandboxError
 from dockwright.sandbox.address import Address, find_engine
 from dockwright.sandbox.docker import RUNTIME_IMAGE, WORKBENCH
 from dockwright.sandbox.engine import LABEL, connect
+from dockwright.services.kinds import IMAGE as SERVICES_IMAGE
+from dockwright.services.setup import SETUP_LABEL
 
 SECONDS = 4
 # What the engine hands out where its configuration says nothing: 31 networks, and not one more.
@@ -43,9 +45,12 @@ def examine_engine(env: Mapping[str, str]) -> Iterator[Line]:
         yield from _isolation(version, info)
         yield _pools(info.get("DefaultAddressPools") or _USUAL_POOLS, client.networks.list())
         have = {tag for image in client.images.list() for tag in image.tags}
-        for name in (WORKBENCH, RUNTIME_IMAGE):
+        for name in (WORKBENCH, RUNTIME_IMAGE, SERVICES_IMAGE):
             there = name in have
-            yield Line("ok" if there else "fail", "image", name if there else f"{name} is missing: dockwright image")
+            needed: Grade = "warn" if name == SERVICES_IMAGE else "fail"  # only for --services
+            yield Line("ok" if there else needed, "image", name if there else f"{name} is missing: dockwright image")
+        if made := client.images.list(filters={"label": SETUP_LABEL}):
+            yield Line("ok", "setups", f"{len(made)} images kept by --setup (dockwright gc --images removes them)")
         left = client.containers.list(all=True, filters={"label": LABEL})
         if left:
             names = ", ".join(container.name or container.id or "?" for container in left)

@@ -50,6 +50,7 @@ from dockwright.run.moments import Moments
 from dockwright.run.order import save_order
 from dockwright.run.proving import ProveIt, prove_kept, repair, verdict
 from dockwright.run.work import Task, Work, checkpoint_of, deliver, keep_last, open_work, project_notes_of
+from dockwright.services import services_of
 from dockwright.tools import TOOLS
 from dockwright.ui.html import render
 from dockwright.workspace import Workspace
@@ -75,6 +76,7 @@ def check(task: Task, config: Config) -> None:
     resolve_tools(task.agent, tuple(TOOLS))
     Model(config.model, task.model or task.agent.model)
     policy_of(config.sandbox)
+    services_of(config.sandbox)
     if not task.repo.is_dir():
         raise ConfigError(f"{task.repo} is not a folder. Name a repository, or an empty folder to start from.")
 

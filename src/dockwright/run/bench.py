@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from dockwright.errors import SandboxError
 from dockwright.events import BoundaryTested, NetworkAsked, Noted, SandboxStarted
 from dockwright.journal import Journal
 from dockwright.redaction import Redaction
-from dockwright.sandbox import Place, Sandbox, open_sandbox
+from dockwright.sandbox import WORKSPACE, Place, Sandbox, open_sandbox
 from dockwright.sandbox.boundary import probe_boundary
 from dockwright.sandbox.bubblewrap import Bubblewrap
 from dockwright.sandbox.dial import KNOWN_SECONDS, NO_PROXIES, Names, Proxies, Route
@@ -23,6 +23,8 @@ from dockwright.sandbox.docker import WORKBENCH, Docker
 from dockwright.sandbox.engine import connect
 from dockwright.sandbox.gateway import open_gateway
 from dockwright.sandbox.policy import Policy
+from dockwright.services import Services, open_services, services_of
+from dockwright.services.setup import ARCHIVE, REPOSITORY
 from dockwright.tools.base import SearchBackend
 
 
@@ -40,6 +42,13 @@ class Host:
     author: tuple[str, str] | None = None
 
 
+@dataclass
+class Bench(Sandbox):
+    """A sandbox with the services that run beside it."""
+
+    services: Services | None = None
+
+
 def policy_of(settings: SandboxSettings) -> Policy:
     return Policy.parse((settings.network,) if isinstance(settings.network, str) else settings.network)
 
@@ -52,10 +61,10 @@ async def open_bench(
     purpose: Literal["work", "proof"],
     journal: Journal,
     again: bool = False,
-) -> AsyncIterator[Sandbox]:
-    """A sandbox as it was configured, with its way out; `again` takes over what is left of one. Raises SandboxError;
-    nothing falls back to less isolation than was asked for."""
-    began = time.monotonic()
+) -> AsyncIterator[Bench]:
+    """A sandbox as it was configured, with its way out and new services; `again` takes over what is left of a sandbox.
+    Raises SandboxError; nothing falls back to less isolation than was asked for."""
+    began, wanted = time.monotonic(), services_of(settings)
     policy = policy_of(settings)
     place = await choose_place(settings, host, name, again=again)
     async with open_sandbox(place) as sandbox:
@@ -78,7 +87,20 @@ async def open_bench(
         )  # fmt: skip
         if isinstance(place, Bubblewrap) and purpose == "work":
             journal.show(Noted(level="warning", text=place.weakness))
-        yield sandbox
+        if place.image.startswith(f"{REPOSITORY}:") and not again:
+            unpack = f"[ ! -f {ARCHIVE} ] || tar -xf {ARCHIVE} -C {WORKSPACE}"
+            done = await sandbox.exec([sandbox.shell, "-c", unpack], timeout=600, merge=True)
+            if done.exit_code:
+                raise SandboxError(f"What the setup left in the workspace cannot be unpacked: {done.stdout.decode()}")
+        bench = Bench(**{**vars(sandbox), "env": {**sandbox.env, **settings.env}})
+        async with AsyncExitStack() as stack:
+            if wanted:
+                folder = journal.path.parent / "services"
+                services = await stack.enter_async_context(open_services(wanted, sandbox, folder, purpose, journal))
+                bench = replace(bench, services=services, env={**bench.env, **services.env})
+            yield bench
+            if bench.services and purpose == "proof":
+                await bench.services.word()  # one that could not be brought back is no verdict on the work
 
 
 async def _prove_closed(sandbox: Sandbox, purpose: Literal["work", "proof"], journal: Journal) -> None:

@@ -26,6 +26,8 @@ from dockwright.events import (
     RunFinished,
     RunStarted,
     SandboxStarted,
+    ServiceDied,
+    ServiceStarted,
     ToolFinished,
     TurnStarted,
     to_line,
@@ -38,7 +40,8 @@ from dockwright.workspace import Workspace
 from dockwright.workspace.durable import write_durably
 
 _OF_ITS_OWN = (
-    Resumed, SandboxStarted, BoundaryTested, Reported, CheckFinished, NetworkAsked, Delivered, Noted, RunFinished,
+    Resumed, SandboxStarted, BoundaryTested, ServiceStarted, ServiceDied, Reported, CheckFinished, NetworkAsked,
+    Delivered, Noted, RunFinished,
 )  # fmt: skip
 
 
@@ -94,7 +97,7 @@ def _copy(folder: Path, into: Path) -> None:
 
     def share(source: str, target: str) -> None:
         name = os.path.basename(source)
-        if "objects" in source.split(os.sep) or name.endswith(".tar.gz"):
+        if "objects" in source.split(os.sep) or name.endswith(".gz"):
             try:
                 os.link(source, target)
                 return
@@ -103,6 +106,6 @@ def _copy(folder: Path, into: Path) -> None:
         shutil.copy2(source, target)
 
     into.mkdir(mode=0o700)
-    for name in ("objects.git", "git"):
+    for name in ("objects.git", "git", "services"):
         if (folder / name).exists():
             shutil.copytree(folder / name, into / name, copy_function=share)

@@ -11,6 +11,7 @@ from dockwright.journal import Journal
 from dockwright.proof import Proof, prove
 from dockwright.result import RunResult
 from dockwright.run.bench import Host, open_bench
+from dockwright.run.preparing import prepared
 from dockwright.run.work import Task, Work, keep
 from dockwright.sandbox import Sandbox
 from dockwright.workspace import Workspace
@@ -22,9 +23,10 @@ async def prove_kept(
     task: Task, config: Config, host: Host, journal: Journal, workspace: Workspace, attempt: int
 ) -> Proof:
     """The proof of what was kept last."""
+    settings = await prepared(config.sandbox, host, workspace, journal)
 
     def open_clean() -> AbstractAsyncContextManager[Sandbox]:
-        return open_bench(config.sandbox, host, f"{task.run}-proof", "proof", journal)
+        return open_bench(settings, host, f"{task.run}-proof", "proof", journal)
 
     return await prove(open_clean, workspace, workspace.last.commit, task.demands, journal=journal, attempt=attempt)
 

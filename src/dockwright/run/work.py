@@ -22,8 +22,10 @@ from dockwright.prompt import NOTES, project_notes, system_blocks
 from dockwright.proof import Demands
 from dockwright.report import report_tool, return_format
 from dockwright.report.evidence import Ledger, without_marks
-from dockwright.run.bench import Host, open_bench, policy_of
+from dockwright.run.bench import Bench, Host, open_bench, policy_of
 from dockwright.run.moments import Moment, Moments
+from dockwright.run.preparing import prepared
+from dockwright.run.tunnel import take_connections
 from dockwright.sandbox import WORKSPACE, Sandbox
 from dockwright.sandbox.docker import WORKBENCH, WORKBENCH_HAS
 from dockwright.session import Session
@@ -80,7 +82,7 @@ class Task:
 class Keeps(Protocol):
     """State beside the files, as that of databases, which is kept and goes back together with them."""
 
-    async def save(self, name: str) -> str | None:
+    async def save(self) -> str | None:
         """The name of the state as it is now; the same as before where nothing changed."""
 
     async def restore(self, name: str | None) -> None:
@@ -114,7 +116,7 @@ async def keep(work: Work, turn: int) -> None:
     if made.git == NOT_KEPT != before.git:
         text = f"/workspace's own .git could not be kept; it can not be brought back: {work.workspace.own_git.why}"
         work.journal.show(Noted(level="warning", text=text))
-    kept = await work.services.save(f"turn-{turn}") if work.services else None
+    kept = await work.services.save() if work.services else None
     if (made.commit, made.git, kept) != (now.commit, now.git, now.services):
         saved = CheckpointMade(turn=turn, commit=made.commit, tree=made.tree, git=made.git, services=kept)
         await work.journal.append(saved)
@@ -203,7 +205,8 @@ async def open_work(
             await journal.append(resumed)
             events = (*events, resumed)
         entered = moments.entered
-        async with open_bench(config.sandbox, host, task.run, "work", journal, again and entered) as sandbox:
+        settings = await prepared(config.sandbox, host, workspace, journal)
+        async with open_bench(settings, host, task.run, "work", journal, again and entered) as sandbox:
             if not again:
                 await workspace.enter(sandbox)
             elif sandbox.place.found == "nothing":
@@ -211,6 +214,8 @@ async def open_work(
                 await restore(workspace, sandbox, journal, moments.now)
             elif moments.restored:
                 await restore(workspace, sandbox, journal, moments.now)
+            if again and sandbox.services and moments.now.services:
+                await sandbox.services.restore(moments.now.services)
             await warming
 
             async def after_change(turn: int) -> None:
@@ -219,8 +224,9 @@ async def open_work(
             session = _session(task, config, host, model, wanted, sandbox, journal, after_change, events)
             session.context.put_back(moments.now.cwd, moments.now.seen)
             told = _told(sandbox, moments) if again else ""
-            work = Work(model.name, session, workspace, sandbox, journal, moments, told=told)
-            yield work
+            work = Work(model.name, session, workspace, sandbox, journal, moments, sandbox.services, told)
+            async with take_connections(folder, sandbox):
+                yield work
 
 
 def _told(sandbox: Sandbox, moments: Moments) -> str:
@@ -260,7 +266,7 @@ def _session(
     host: Host,
     model: Model,
     wanted: Sequence[str],
-    sandbox: Sandbox,
+    sandbox: Bench,
     journal: Journal,
     after_change: Callable[[int], Awaitable[None]],
     events: Sequence[Event],
@@ -274,11 +280,13 @@ def _session(
         tools[report.__name__] = report
     system = system_blocks(
         task.agent.prompt, workspace=WORKSPACE, tools=tuple(tools), network=sandbox.network,
-        image=sandbox.place.image, contents=_contents(sandbox, host), checks=task.demands.told,
+        image=sandbox.place.image, contents=_contents(sandbox, host, config), checks=task.demands.told,
+        services=sandbox.services.lines if sandbox.services else (),
         report_tool=report.__name__ if report else None, at_desk=task.at_desk,
     )  # fmt: skip
     context = ToolContext(
-        sandbox=sandbox, rules=task.agent.rules, search=host.search or _search(config, model), asked=sandbox.asked
+        sandbox=sandbox, rules=task.agent.rules, search=host.search or _search(config, model), asked=sandbox.asked,
+        word=sandbox.services.word if sandbox.services else None,
     )  # fmt: skip
     turns = min(filter(None, (config.limits.turns, task.agent.max_turns)), default=None)
     limits = config.limits.model_copy(update={"turns": turns})
@@ -287,9 +295,11 @@ def _session(
     )
 
 
-def _contents(sandbox: Sandbox, host: Host) -> str:
+def _contents(sandbox: Sandbox, host: Host, config: Config) -> str:
+    setup = f"; the user had this run in it as root before: {config.sandbox.setup}" if config.sandbox.setup else ""
     ours = (WORKBENCH, str(host.root) if host.root != Path("/") else WORKBENCH)
-    return WORKBENCH_HAS if sandbox.place.image in ours else ""
+    is_ours = config.sandbox.image is None if setup else sandbox.place.image in ours
+    return (WORKBENCH_HAS if is_ours else "what its makers put in") + setup if is_ours or setup else ""
 
 
 def _search(config: Config, model: Model) -> SearchBackend | None:

@@ -47,6 +47,8 @@ class ListedTask:
     checks: tuple[str, ...] = ()
     image: str | None = None
     net: tuple[str, ...] | None = None
+    services: tuple[str, ...] | None = None
+    setup: str | None = None
     turns: int | None = None
     budget: float | None = None
     minutes: float | None = None
@@ -58,8 +60,8 @@ class ListedTask:
     def sha256(self) -> str:
         """Changes with everything that the work depends on, the text of the persona included."""
         asked = (
-            self.prompt, str(self.repo), self.agent.sha256, self.model, self.checks, self.image, self.net, self.turns,
-            self.budget, self.minutes, self.deliver,
+            self.prompt, str(self.repo), self.agent.sha256, self.model, self.checks, self.image, self.net,
+            self.services, self.setup, self.turns, self.budget, self.minutes, self.deliver,
         )  # fmt: skip
         return sha256(json.dumps(asked).encode()).hexdigest()
 

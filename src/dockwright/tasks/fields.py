@@ -141,6 +141,8 @@ class Fields(BaseModel):
     check: Texts | None = None
     image: Text | None = None
     net: Annotated[Texts, AfterValidator(_network)] | None = None
+    services: Texts | None = None
+    setup: Text | None = None
     turns: Annotated[PositiveInt, BeforeValidator(_number)] | None = None
     budget: Number | None = None
     minutes: Number | None = None
@@ -150,7 +152,7 @@ class Fields(BaseModel):
 
 
 KEYS = tuple(Fields.model_fields)
-LISTS = frozenset({"check", "net", "tags"})
+LISTS = frozenset({"check", "net", "services", "tags"})
 
 
 def check(given: Mapping[str, JsonValue], context: Context) -> tuple[Fields, list[tuple[str, str]]]:

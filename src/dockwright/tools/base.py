@@ -10,7 +10,7 @@ import errno
 import os
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import getdoc
 from typing import Annotated, ClassVar, Protocol, cast
@@ -61,7 +61,8 @@ class ToolContext:
     `seen` maps the path of each file that the model has read or written to the sha256 of the bytes it saw.
     `rules` are the persona's specifiers by tool name: `Bash(git:*)` is {"Bash": ("git:*",)}; no entry, no restriction.
     `jobs` maps the id of each background job to the command that started it. `on_output` takes decoded output of a
-    running command, for live display. `asked` is what programs in the sandbox asked of the network.
+    running command, for live display. `asked` is what programs in the sandbox asked of the network; `word` has what the
+    model is to know beside a result, or "".
     """
 
     sandbox: Sandbox
@@ -72,6 +73,7 @@ class ToolContext:
     on_output: Callable[[str], None] | None = None
     jobs: dict[str, str] = field(default_factory=dict)
     asked: Asked = field(default_factory=Asked)
+    word: Callable[[], Awaitable[str]] | None = None
     _told: tuple[str, Mapping[str, str]] = field(default=(WORKSPACE, {}), init=False, repr=False)
 
     def put_back(self, cwd: str, seen: Mapping[str, str]) -> None:

@@ -36,6 +36,8 @@ from dockwright.events import (
     RunFinished,
     RunStarted,
     SandboxStarted,
+    ServiceDied,
+    ServiceStarted,
     SessionStarted,
     TextDelta,
     ToolFinished,
@@ -153,6 +155,11 @@ class TerminalSink:
                 self._boundary_tested(event)
             case NetworkAsked() if (event.host, event.port) not in self._asked:
                 self._network_asked(event)
+            case ServiceStarted(name=name, image=image, port=port, seconds=seconds):
+                page.facts("service", name, image, f"port {port}", f"ready in {duration(seconds)}")
+            case ServiceDied(name=name, reason=reason, back=back):
+                again = "It was started again." if back else "It cannot be brought back."
+                page.facts("service", Text(visible(f"{name} died: {reason}. {again}"), "yellow"))
             case Noted(level=level, text=text):
                 page.facts(_LEVEL_LABELS[level], Text(text, _LEVEL_STYLES[level]))
             case ProofStarted(changed_check_files=changed) if changed:
