@@ -38,6 +38,7 @@ check: setup ## Check format, lint, types, layers, sizes and generated pages
 bench: setup ## Measure against docker exec and ripgrep, side by side in one run
 	@if scripts/engine answers; then sandbox/build images; fi
 	@.venv/bin/python -m benchmarks $(ARGS)
+	@.venv/bin/python -m benchmarks.batch
 
 image: ## Build the runtime and the workbench image
 	@sandbox/build images

@@ -22,7 +22,7 @@ def new_place(backend: str, image: str = WORKBENCH, **limits: int) -> Place:
     """A place that nobody else uses; the caller opens and closes it. `limits` are memory, pids, disk and inodes."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     if backend == "docker":
-        return Docker(image, name, runtime_image=RUNTIME, oci_runtime=None, again=False, **limits)
+        return Docker(image, name, runtime_image=RUNTIME, oci_runtime=None, again=False, guard=None, **limits)
     return Bubblewrap(ROOTFS if ROOTFS.exists() else Path("/"), name, again=False, **limits)
 
 

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -43,6 +43,14 @@ _SIZE = re.compile(r"(\d+)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def parse_size(said: str) -> int:
+    """Bytes. Raises ConfigError."""
+    try:
+        return cast(int, _size(said))
+    except ValueError as error:
+        raise ConfigError(f"{said!r} is no size: {error}.") from error
 
 
 def _size(value: object) -> object:

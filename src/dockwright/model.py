@@ -1,8 +1,8 @@
 """One assistant message at a time from the Messages API: streamed, retried, cached, priced.
 
-The only module that knows the `anthropic` package, which takes long to import and so is imported when first needed, in
-a thread. The SDK's own retries are off: it misses the failures inside a stream, and retries live in one place. Once a
-tool call was handed out, a broken stream is not tried again; what came so far is the answer, stopped by "cut".
+The `anthropic` package takes long to import and so is imported when first needed, in a thread. The SDK's own retries
+are off: it misses the failures inside a stream, and retries live in one place. Once a tool call was handed out, a
+broken stream is not tried again; what came so far is the answer, stopped by "cut".
 """
 
 from __future__ import annotations
@@ -10,28 +10,25 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from importlib import import_module
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from dockwright.bounded import HEADERS, bound
 from dockwright.config import ANTHROPIC_URL, ModelSettings
+from dockwright.connection import Connection, credential_errors
 from dockwright.errors import ConfigError, ModelError, ToolError
 from dockwright.events import JsonObject, Usage
+from dockwright.gate import Gate, Passage
 from dockwright.incoming import Incoming, OnBlock, OnDelta
 
 if TYPE_CHECKING:
-    from anthropic import APIStatusError, AsyncAnthropic, AsyncAnthropicBedrock, AsyncAnthropicVertex
-
-    Client = AsyncAnthropic | AsyncAnthropicBedrock | AsyncAnthropicVertex
+    from anthropic import APIStatusError
 
 OnRetry = Callable[[int, str, float], Awaitable[None]]
 _LONGEST_WAIT = 60.0
@@ -43,10 +40,6 @@ _STATUS = {  # of error types, for errors that come inside a stream whose status
 }  # fmt: skip
 _TOO_LONG = re.compile(r"too long|too large|context|exceed", re.IGNORECASE)
 _NO_ADAPTIVE = re.compile(r"claude-(?:[123]\b|instant|(?:opus|sonnet|haiku)-4(?:-[0-5]\b|-20|$))")  # as of 2026-11
-_CLOUD_ERRORS = {
-    "bedrock": ("botocore.exceptions", "BotoCoreError"),
-    "vertex": ("google.auth.exceptions", "GoogleAuthError"),
-}
 _PRICED_BY = {"anthropic": "anthropic", "bedrock": "aws", "vertex": "google"}
 
 
@@ -66,18 +59,27 @@ class Answer:
 
 
 class _AttemptError(Exception):
-    """An attempt failed in a way that may pass. `wait` is how long the server asks to wait, in seconds."""
+    """An attempt failed in a way that may pass. `wait` is how long the server asks to wait, in seconds; `busy` is that
+    it has too much to do, `unsent` that it did nothing and so will charge nothing."""
 
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
+    def __init__(self, reason: str, wait: float = 0.0, *, busy: bool = False, unsent: bool = False) -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.wait, self.busy, self.unsent = wait, busy, unsent
 
 
 class Model:
     """A model behind an API. One may serve any number of sessions at once."""
 
-    def __init__(self, settings: ModelSettings, name: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: ModelSettings,
+        name: str | None = None,
+        *,
+        gate: Gate | None = None,
+        connection: Connection | None = None,
+    ) -> None:
         """`name` is what a persona or a flag asks for; without it, or with "inherit", it is the configured model.
+        `gate` is asked before each request; `connection` is one that others use, too, and is left open.
         Raises ConfigError where it has no id, or where there is no key for it."""
         self.name = settings.model_id(name)
         keyless = settings.api_key is None and settings.auth_token is None
@@ -87,7 +89,9 @@ class Model:
                 "another server with ANTHROPIC_BASE_URL."
             )
         self._settings = settings
-        self._connecting: asyncio.Task[Client] | None = None
+        self._gate = gate or Gate(None)
+        self._shared = connection is not None
+        self._connection = connection or Connection(settings)
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,13 +99,16 @@ class Model:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._connecting is not None:
-            with suppress(ConfigError):  # whoever asked for an answer was told
-                await (await self._connecting).close()
+        if not self._shared:
+            await self._connection.close()
+
+    @property
+    def is_priced(self) -> bool:
+        return self.price(Usage()) is not None
 
     async def warm(self) -> None:
         """Load what takes long to load, in a thread, so that it can be done while something else starts."""
-        await self._client()
+        await self._connection.client()
 
     async def answer(
         self,
@@ -119,14 +126,12 @@ class Model:
         began = time.monotonic()
         request = self._request(system, tools, messages)
         used_ids = _tool_use_ids(messages)
+        turned_away = 0
         for attempt in count(1):
             incoming = Incoming(on_delta, on_block, used_ids)
             try:
-                async with aclosing(self._events(request)) as events:
-                    async for event in events:
-                        incoming.take(event)
-                if not incoming.complete:
-                    raise _AttemptError("the stream ended before the message did")
+                async with self._gate.passage(request, self.price) as passage:
+                    await self._attempt(request, incoming, passage)
                 break
             except (_AttemptError, ModelError) as failure:
                 if incoming.complete:
@@ -136,15 +141,18 @@ class Model:
                     break
                 if isinstance(failure, ModelError):
                     raise
-                if attempt == self._settings.attempts:
+                paced = failure.busy and self._gate.pace is not None  # then the gate knows how long to wait
+                turned_away += paced
+                if attempt - turned_away == self._settings.attempts:
                     raise ModelError(
                         f"The model API at {self._where} failed {attempt} times, at last: {failure}. "
                         "What was done so far is kept; try again later."
                     ) from failure
-                delay = max(failure.wait, self._backoff(attempt))
+                delay = max(min(failure.wait, _LONGEST_WAIT), self._backoff(attempt - turned_away))
                 if on_retry is not None:
                     await on_retry(attempt, str(failure), delay)
-                await asyncio.sleep(delay)
+                if not paced:
+                    await asyncio.sleep(delay)
         return Answer(
             id=incoming.id,
             model=incoming.model or self.name,
@@ -184,11 +192,6 @@ class Model:
         given = price(model, usage, by) if model else None
         return given if given is not None else price(self.name, usage, by)
 
-    async def _client(self) -> Client:
-        if self._connecting is None:
-            self._connecting = asyncio.create_task(asyncio.to_thread(_connect, self._settings))
-        return await asyncio.shield(self._connecting)
-
     def _request(
         self, system: Sequence[JsonObject], tools: Sequence[JsonObject], messages: Sequence[JsonObject]
     ) -> dict[str, Any]:
@@ -211,27 +214,51 @@ class Model:
         longest = min(self._settings.backoff_seconds * 2.0 ** min(attempt - 1, 10), _LONGEST_BACKOFF)
         return longest * random.uniform(0.75, 1.0)  # noqa: S311 - spreads retries, nothing secret
 
-    async def _events(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+    async def _attempt(self, request: Mapping[str, Any], incoming: Incoming, passage: Passage) -> None:
+        """Send the request, take in what comes, and tell the gate how it went."""
+        try:
+            async with aclosing(self._events({**request, "max_tokens": passage.max_tokens}, passage)) as events:
+                async for event in events:
+                    incoming.take(event)
+        except _AttemptError as failure:
+            if failure.busy:
+                passage.turn_away(failure.wait)
+            if failure.unsent:
+                passage.refuse()
+            raise
+        except ModelError:
+            passage.refuse()
+            raise
+        finally:
+            if incoming.complete:
+                passage.settle(incoming.usage, self.price(incoming.usage, incoming.model))
+        if not incoming.complete:
+            raise _AttemptError("the stream ended before the message did")
+
+    async def _events(self, request: Mapping[str, Any], passage: Passage) -> AsyncGenerator[dict[str, Any], None]:
         """The events of one attempt. Raises _AttemptError where another may help, otherwise ModelError."""
-        client = await self._client()
+        client = await self._connection.client()
         import anthropic
         import httpx2
 
         create: Any = client.messages.create
         try:
             async with await create(**request, stream=True) as stream:
+                passage.headers = stream.response.headers
                 try:
                     async for event in stream:
                         yield event.to_dict(warnings=False)
                 except (ValueError, RecursionError) as error:
                     raise _AttemptError(f"the stream was not readable: {error}") from error
         except anthropic.APIStatusError as error:
+            passage.headers = error.response.headers
             raise self._judged(error) from error
         except (anthropic.APITimeoutError, httpx2.TimeoutException) as error:
             raise _AttemptError(f"the server was silent for {self._settings.stall_seconds:g} s") from error
         except (anthropic.APIError, httpx2.HTTPError) as error:
-            raise _AttemptError(f"the connection broke: {error.__cause__ or error}") from error
-        except _credential_errors(self._settings.provider) as error:
+            unsent = isinstance(error.__cause__, httpx2.ConnectError)
+            raise _AttemptError(f"the connection broke: {error.__cause__ or error}", unsent=unsent) from error
+        except credential_errors(self._settings.provider) as error:
             raise ConfigError(
                 f"{self._settings.provider} gave no credentials: {error}. Log in with the tool of the cloud itself."
             ) from error
@@ -242,7 +269,8 @@ class Model:
         said = f"{status} {error.api_message or kind or _first_line(error.message)}"
         again = error.response.headers.get("x-should-retry", "")
         if again != "false" and (status in (408, 409, 429) or status >= 500):
-            return _AttemptError(said, min(_retry_after(error.response.headers.get("retry-after", "")), _LONGEST_WAIT))
+            wait = _retry_after(error.response.headers.get("retry-after", ""))
+            return _AttemptError(said, wait, busy=status in (429, 529), unsent=error.status_code >= 300)
         return ModelError(f"The model API at {self._where} answered {said}. {self._advice(status, said)}")
 
     @property
@@ -294,63 +322,6 @@ def price(model: str, usage: Usage, provider: str = "anthropic") -> float | None
         return float(calc_price(tokens, model, provider_id=provider).total_price)
     except LookupError:
         return None
-
-
-def _connect(settings: ModelSettings) -> Client:
-    """The SDK's client, given everything, so that it looks for nothing: no key, URL, proxy or certificate of the
-    environment. The clouds' own credentials are the exception, they come from the clouds' own chain."""
-    import anthropic
-    import genai_prices  # noqa: F401 - so that the first price does not have to wait for it
-    import httpx2
-
-    timeout = anthropic.Timeout(settings.stall_seconds, connect=10.0)
-    trust = True if settings.ca_file is None else ssl.create_default_context(cafile=settings.ca_file)
-    options: dict[str, Any] = {
-        "base_url": settings.base_url,
-        "max_retries": 0,
-        "timeout": timeout,
-        "default_headers": dict(settings.headers),
-        "open_telemetry": {"propagation": False, "traces": False},
-        "http_client": httpx2.AsyncClient(
-            proxy=settings.proxy,
-            trust_env=False,
-            verify=trust,
-            timeout=timeout,
-            follow_redirects=False,
-            headers=HEADERS,
-            event_hooks={"response": [bound]},
-        ),
-    }
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    try:
-        _credential_errors(settings.provider)
-        match settings.provider:
-            case "bedrock":
-                return anthropic.AsyncAnthropicBedrock(api_key=key, aws_region=settings.region, **options)
-            case "vertex":
-                options |= {"region": settings.region} if settings.region else {}
-                options |= {"project_id": settings.project} if settings.project else {}
-                return anthropic.AsyncAnthropicVertex(**options)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(
-            f"{settings.provider} cannot be used: {str(error).rstrip('.')}. "
-            f"Install dockwright[{settings.provider}], and set the region."
-        ) from error
-    options["base_url"] = settings.base_url or ANTHROPIC_URL
-    if key is not None and not settings.is_anthropic:  # some servers read only this one
-        options["default_headers"] = {"x-api-key": key, **settings.headers}
-    token = settings.auth_token.get_secret_value() if settings.auth_token and key is None else None
-    if key is None and token is None:
-        token = "none"  # noqa: S105 - servers without keys; the SDK insists on one
-    return anthropic.AsyncAnthropic(api_key=key, auth_token=token, **options)
-
-
-def _credential_errors(provider: str) -> tuple[type[Exception], ...]:
-    """What a cloud's own chain of credentials raises. Raises ImportError where its library is not installed."""
-    if provider not in _CLOUD_ERRORS:
-        return ()
-    module, name = _CLOUD_ERRORS[provider]
-    return (RuntimeError, ValueError, getattr(import_module(module), name))
 
 
 def _mark(blocks: Sequence[JsonObject]) -> list[JsonObject]:

@@ -1,103 +1,18 @@
-"""A batch from the command line: the real process, real sandboxes, real git, and a scripted model on loopback."""
+"""A batch from the command line: what becomes of its tasks, and how it goes on after whatever ended it."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.repositories import git, new_repository
+from tests.e2e.batching import SCRIPTS, Bench, ended, left_behind
+from tests.repositories import git
 
-from dockwright.batch import ResultLine
-from dockwright.testing.scripted_api import Fault, Script, ScriptedApi, Turn, text, tool_use
-
-PERSONA = "---\nname: smith\ndescription: builds things\nmodel: haiku\n---\nYou build things.\n"
-REPORT = tool_use("SubmitReport", {"summary": "It is done.", "changes": ["made.txt was made"]})
-WRITE = tool_use("Write", {"file_path": "/workspace/made.txt", "content": "made\n"})
-STALL = (Fault("stall", at="start", seconds=600),)
-WORKS: Script = (Turn([WRITE]), Turn([REPORT]), "Done.")
-SCRIPTS: dict[str, Script] = {
-    "works": WORKS,
-    "silent": (Turn([WRITE]), "Done.", "Really done."),
-    "endless": [Turn([tool_use("Bash", {"command": f"echo {number} >> made.txt"})]) for number in range(9)],
-    "refuses": (Turn([WRITE]), Turn([text("No.")], stop_reason="refusal")),
-    "stalls-once": (Turn([WRITE]), Turn([REPORT], faults=STALL), "Done."),
-    "stalls": (Turn([WRITE]), Turn([REPORT], faults=STALL * 9), "Done."),
-    "dies-once": (Turn([WRITE], faults=(Fault("http", status=400, error="invalid_request_error"),)), *WORKS[1:]),
-}
-
-
-class Bench:
-    """A folder with a repository, a persona and a task file, and the command to work on it."""
-
-    def __init__(self, folder: Path, backend: str, api: ScriptedApi) -> None:
-        self.folder, self.out, self.repo = folder, folder / "out", new_repository(folder / "repo")
-        self._backend, self._api = backend, api
-        (folder / "smith.md").write_text(PERSONA)
-
-    def write_tasks(self, *tasks: tuple[str, str, dict[str, Any]]) -> None:
-        """Each an id, the name of a script, and more fields. The id is in the prompt, so that requests tell it."""
-        lines = [
-            {"id": id_, "prompt": f"Task <{id_}>. [[script:{script}]]", "check": "test -e made.txt", **more}
-            for id_, script, more in tasks
-        ]
-        (self.folder / "tasks.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-
-    async def start(self, *flags: str) -> Process:
-        env = {
-            "PATH": os.environ["PATH"], "HOME": str(self.folder / "home"), "ANTHROPIC_BASE_URL": self._api.url,
-            "ANTHROPIC_API_KEY": "sk-test", "COLUMNS": "200",
-        } | {name: os.environ[name] for name in ("DOCKER_HOST",) if name in os.environ}  # fmt: skip
-        return await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("dockwright")), "batch", "tasks.jsonl", "--out", "out", "-C", "repo",
-            "-a", "smith.md", "--sandbox", self._backend, "--net", "none", *flags,
-            cwd=self.folder, env=env, stdout=PIPE, stderr=PIPE, start_new_session=True,
-        )  # fmt: skip
-
-    async def run(self, *flags: str) -> tuple[int | None, str, str]:
-        return await ended(await self.start(*flags))
-
-    def results(self) -> list[ResultLine]:
-        return [ResultLine.model_validate_json(line) for line in (self.out / "results.jsonl").read_bytes().splitlines()]
-
-    def statuses(self) -> dict[str, str]:
-        return {line.id: line.status for line in self.results()}
-
-    def asked(self) -> Counter[str]:
-        """How many requests each task has made."""
-        bodies = (json.dumps(request.body["messages"][0]) for request in self._api.requests)
-        return Counter(body.partition("Task <")[2].partition(">")[0] for body in bodies)
-
-    async def until_asked(self, **wanted: int) -> None:
-        async with asyncio.timeout(30):
-            while not self.asked() >= Counter(wanted):
-                await asyncio.sleep(0.02)
-
-
-async def ended(process: Process) -> tuple[int | None, str, str]:
-    out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
-
-
-def left_behind(runs: Sequence[str]) -> list[str | None]:
-    """Containers and volumes of these runs."""
-    import docker
-
-    client = docker.from_env()
-    try:
-        names = [container.name for container in client.containers.list(all=True)]
-        names += (volume.attrs["Name"] for volume in client.volumes.list())
-        return [name for name in names if any(run in str(name) for run in runs)]
-    finally:
-        client.close()
+from dockwright.testing.scripted_api import ScriptedApi
 
 
 @pytest.mark.docker

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from dockwright import agent
-from dockwright.batch import AGAIN, WORST_FIRST, ResultLine, batch, worst
+from dockwright.batch import AGAIN, WORST_FIRST, Flags, Order, ResultLine, Settings, batch, load_order, schema, worst
 from dockwright.config import Config, ModelSettings, SandboxSettings
 from dockwright.errors import ConfigError, ExitCode
 from dockwright.events import RunFinished, RunStarted, Status, Usage
@@ -65,7 +65,14 @@ async def run(tasks: Sequence[ListedTask], out: Path, host: Host | None = None, 
     file = io.StringIO()
     nobody = ModelSettings(api_key=SecretStr("sk"), base_url="http://127.0.0.1:9", attempts=1)
     config = Config(model=nobody, sandbox=SandboxSettings(backend="bubblewrap"))
-    code = await batch(tasks, config, host or Host(root=out / "gone"), out, jobs, Console(file=file, width=200))
+    code = await batch(
+        tasks,
+        config,
+        host or Host(root=out / "gone"),
+        out,
+        Settings(jobs=jobs, retries=0),
+        Console(file=file, width=200),
+    )
     return code, file.getvalue().splitlines()
 
 
@@ -210,6 +217,20 @@ async def test_tasks_that_cannot_be_begun_are_told_at_once_and_nothing_starts(ou
         f"in {a.agent.path}; there are: {', '.join(TOOLS)}. Capitals count.\n"
         "d: OUT/gone is not a folder. Name a repository, or an empty folder to start from."
     )
+
+
+def test_the_published_schema_is_that_of_the_lines() -> None:
+    assert (PAGE.parent / "results.schema.json").read_text() == schema()
+
+
+async def test_what_was_asked_is_kept_whole_in_the_folder(out: Path) -> None:
+    tasks = listed(out, "a", "b")
+    await run(tasks, out)
+
+    order = load_order(out)
+
+    assert order == Order(tuple(tasks), Flags())
+    assert [task.sha256 for task in order.tasks] == [task.sha256 for task in tasks]
 
 
 def test_the_worst_end_decides() -> None:

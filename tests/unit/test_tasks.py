@@ -355,7 +355,7 @@ def test_all_mistakes_are_told_at_once_by_line(folder: Path, case: str) -> None:
 
 def test_a_file_of_another_kind_is_refused_by_its_name(folder: Path) -> None:
     assert mistakes(folder, "t.toml", "") == [
-        "The name of t.toml does not say what kind of task file it is. Name it *.jsonl, *.yaml, *.yml, *.csv."
+        "The name of t.toml does not say what kind of task file it is. Name it *.jsonl, *.json, *.yaml, *.yml, *.csv."
     ]
 
 

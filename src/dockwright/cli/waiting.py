@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -14,6 +15,7 @@ def wait_for(work: Coroutine[Any, Any, _T]) -> _T:
     """Run to the end; a signal cancels, which ends the work in good order and keeps it, a second one at once."""
 
     async def cancellable() -> _T:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))
         task = asyncio.ensure_future(work)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)

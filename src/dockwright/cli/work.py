@@ -158,41 +158,6 @@ def chat(
     sys.exit(wait_for(chatting.chat(order, config, host(config), folders, console(), verbose=verbose)))
 
 
-@app.command()
-def batch(
-    tasks: Annotated[Path, typer.Argument(metavar="TASKS", help="A task list: .jsonl, .yaml or .csv.")],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where the results go; the same folder again goes on.")
-    ],
-    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="How many tasks at once.")] = 2,
-    repo: Repo = Path(),
-    agent: Persona = "backend-engineer",
-    model: ModelName = None,
-    check: Checks = None,
-    image: Image = None,
-    sandbox: Where = None,
-    net: Net = None,
-    include: Include = None,
-    secret: Secret = None,
-    services: Services = None,
-    setup: Setup = None,
-    turns: Turns = None,
-    budget: Annotated[float | None, typer.Option("--budget", help="US dollars for each task.")] = None,
-    minutes: Annotated[float | None, typer.Option("--minutes", help="Minutes for each task.")] = None,
-) -> None:
-    """Do a list of tasks, several at once. Finished tasks are not done again when it is started anew."""
-    from dockwright import batch as batching
-    from dockwright.tasks import Defaults, read_tasks
-
-    config = load_config(
-        image=image, backend=sandbox, net=net, services=services, setup=setup, turns=turns, budget=budget,
-        minutes=minutes, include=include, secret=secret,
-    )  # fmt: skip
-    defaults = Defaults(repo.expanduser().absolute(), find_agent(agent), model, tuple(check or ()))
-    listed = read_tasks(tasks, defaults, find_agent)
-    sys.exit(wait_for(batching.batch(listed, config, host(config), out.expanduser().absolute(), jobs, console())))
-
-
 def sinks_for(output: Output, verbose: bool, past: Iterable[Event] = ()) -> tuple[tuple[Sink, ...], Any]:
     """What prints a run, and how to close it. `past` are the events of a run that is taken up."""
     from dockwright.ui.jsonl import JsonLinesSink

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from dockwright.config import SandboxSettings
+from dockwright.connection import Connection
 from dockwright.errors import SandboxError
 from dockwright.events import BoundaryTested, NetworkAsked, Noted, SandboxStarted
+from dockwright.gate.pace import Pace
+from dockwright.gate.purse import Purse
 from dockwright.journal import Journal
 from dockwright.redaction import Redaction
 from dockwright.sandbox import WORKSPACE, Place, Sandbox, open_sandbox
@@ -22,17 +25,34 @@ from dockwright.sandbox.dial import KNOWN_SECONDS, NO_PROXIES, Names, Proxies, R
 from dockwright.sandbox.docker import WORKBENCH, Docker
 from dockwright.sandbox.engine import connect
 from dockwright.sandbox.gateway import open_gateway
+from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.policy import Policy
 from dockwright.services import Services, open_services, services_of
 from dockwright.services.setup import ARCHIVE, REPOSITORY
 from dockwright.tools.base import SearchBackend
+from dockwright.workspace import Workspace, snapshot
+
+Snapshot = Callable[[Path, Path, str | None, Sequence[str]], Awaitable[Workspace]]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What many runs of one process share: the connection to the model API, its pace, and the money for all of them;
+    what is held while the engine starts or removes something, and who takes snapshots."""
+
+    connection: Connection | None = None
+    pace: Pace | None = None
+    purse: Purse | None = None
+    engine: Guard | None = None
+    snapshot: Snapshot = snapshot
 
 
 @dataclass(frozen=True)
 class Host:
     """What of the host a run may use: the root file system for bubblewrap, the CA bundle for the sandbox, the proxies
     that lead out of here, where WebSearch looks, if not where the configuration says, what must not be written, and
-    the name and mail that the delivered commit carries."""
+    the name and mail that the delivered commit carries. `shared` is what other
+    runs use at the same time."""
 
     root: Path = Path("/")
     ca_file: Path | None = None
@@ -40,6 +60,7 @@ class Host:
     search: SearchBackend | None = None
     redaction: Redaction = field(default_factory=Redaction)
     author: tuple[str, str] | None = None
+    shared: Shared = Shared()
 
 
 @dataclass
@@ -119,6 +140,7 @@ async def choose_place(settings: SandboxSettings, host: Host, name: str, *, agai
     docker = Docker(
         settings.image or WORKBENCH, name, memory=settings.memory, cpus=settings.cpus,
         pids=settings.pids, disk=settings.disk, inodes=settings.inodes, oci_runtime=settings.oci_runtime, again=again,
+        guard=host.shared.engine,
     )  # fmt: skip
     if settings.backend == "docker":
         return docker

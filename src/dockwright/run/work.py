@@ -15,7 +15,9 @@ from dockwright import __version__
 from dockwright.agent import Agent, resolve_tools
 from dockwright.config import Config
 from dockwright.errors import Interrupted
-from dockwright.events import CheckpointMade, Event, JsonObject, Noted, Restored, Resumed, RunStarted
+from dockwright.events import Answered, CheckpointMade, Event, JsonObject, Noted, Restored, Resumed, RunStarted
+from dockwright.gate import Gate
+from dockwright.gate.purse import Purse
 from dockwright.journal import DiskFull, Journal, JournalError, read
 from dockwright.model import Model
 from dockwright.prompt import NOTES, project_notes, system_blocks
@@ -32,7 +34,7 @@ from dockwright.session import Session
 from dockwright.tools import COMPANIONS, TOOLS
 from dockwright.tools.base import SearchBackend, Tool, ToolContext
 from dockwright.tools.web_search import ApiSearch, DdgsSearch
-from dockwright.workspace import LOST, Checkpoint, Workspace, shown_in_patch, snapshot, withhold
+from dockwright.workspace import LOST, Checkpoint, Workspace, shown_in_patch, withhold
 from dockwright.workspace.hardened import GitError
 from dockwright.workspace.own_git import NOT_KEPT
 from dockwright.workspace.quarantine import MAIL, NAME
@@ -56,15 +58,16 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """What the user asked for. `checks` are commands that must exit 0 in the clean sandbox, each in `check_seconds`,
-    `proof` has what else must hold there, and its failures go back to the agent up to `repairs` times.
-    `at_desk` is a conversation: no report is asked for. `run` is the id of the attempt: branch and sandbox are named
-    after it, so no two runs may share one."""
+    """What the user asked for. `base` is the commit to start from, None for the repository as it is. `checks` are
+    commands that must exit 0 in the clean sandbox, each in `check_seconds`, `proof` has what else must hold there, and
+    its failures go back to the agent up to `repairs` times. `at_desk` is a conversation: no report is asked for. `run`
+    is the id of the attempt: branch and sandbox are named after it, so no two runs may share one."""
 
     prompt: str
     repo: Path
     agent: Agent
     model: str | None = None
+    base: str | None = None
     checks: tuple[str, ...] = ()
     check_seconds: float = 600.0
     proof: Demands = field(default_factory=Demands)
@@ -195,11 +198,17 @@ async def open_work(
     """A copy of the repository in a sandbox, with a session ready to be asked. The SDK is imported meanwhile. `events`
     are those of the run so far, which is then taken up where it stopped."""
     wanted = resolve_tools(task.agent, tuple(TOOLS))
-    async with Model(config.model, task.model or task.agent.model) as model, _meanwhile(model.warm()) as warming:
+    shared = host.shared
+    purses = filter(None, (Purse(config.limits.money_usd, _spent(events)), shared.purse))
+    gate = Gate(shared.pace, *purses)
+    named = Model(config.model, task.model or task.agent.model, gate=gate, connection=shared.connection)
+    async with named as model, _meanwhile(model.warm()) as warming:
         moments = Moments(events)
         journal.sinks = (moments.add, *journal.sinks)
         again = any(isinstance(event, RunStarted) for event in events)
-        workspace = await _begin(task, config, folder, journal, model.name) if not again else Workspace.load(folder)
+        workspace = (
+            await _begin(task, config, host, folder, journal, model.name) if not again else Workspace.load(folder)
+        )
         if again:
             resumed = Resumed(run=task.run, version=__version__, turn=moments.now.turn)
             await journal.append(resumed)
@@ -234,9 +243,13 @@ def _told(sandbox: Sandbox, moments: Moments) -> str:
     return {"nothing": REBUILT, "workspace": ONLY_FILES, "all": jobs}[sandbox.place.found]
 
 
-async def _begin(task: Task, config: Config, folder: Path, journal: Journal, model: str) -> Workspace:
+def _spent(events: Sequence[Event]) -> float:
+    return sum(event.cost or 0.0 for event in events if isinstance(event, Answered))
+
+
+async def _begin(task: Task, config: Config, host: Host, folder: Path, journal: Journal, model: str) -> Workspace:
     await asyncio.to_thread(rmtree, folder / "objects.git", ignore_errors=True)  # begun by a process that was killed
-    workspace = await snapshot(task.repo, folder, include=config.include)
+    workspace = await host.shared.snapshot(task.repo, folder, task.base, config.include)
     await journal.append(
         RunStarted(
             run=task.run, version=__version__, task=task.prompt, agent=task.agent.name,

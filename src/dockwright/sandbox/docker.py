@@ -11,6 +11,7 @@ import re
 import secrets
 import socket
 import ssl
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from dockwright.sandbox.engine import (
     in_thread,
     persist,
 )
+from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.owner import is_gone, owner
 from dockwright.sandbox.runner import BOOT, source
 
@@ -46,19 +48,30 @@ _TMPFS_INODES = 200_000  # each takes about a kilobyte of memory
 # What an image could set to change what the loader puts into our programs; a variable can be emptied, not unset.
 _HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
 _MARK = "-owner"
-# PID 1 of the container: has no rights, reaps what nobody else does, ends when told to.
-_INIT = """
-import ctypes, os, signal
+HOSTS = "dockwright.hosts"  # the label of images that bring /etc/hosts, which the engine otherwise writes
+_RUNNER_ENDED = b"dockwright: the runner ended\n"
+# PID 1 of the container: starts the first runner on the container's own stdin and stdout (another `docker exec` costs
+# as much as the container); has no rights from then on, reaps what nobody else does, tells when that runner is gone,
+# ends when told to.
+_INIT = f"""
+import ctypes, os, signal, sys
+watched = {{signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}}
+signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+runner = os.fork()
+if runner == 0:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, watched)
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", sys.argv[1]])
+os.dup2(os.open("/dev/null", os.O_RDWR), 0)
 libc = ctypes.CDLL(None)
 for capability in range(64):
     libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
 libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT})
-while signal.sigwait({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}) == signal.SIGCHLD:
+while signal.sigwait(watched) == signal.SIGCHLD:
     try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        while pid := os.waitpid(-1, os.WNOHANG)[0]:
+            if pid == runner:
+                os.write(2, {_RUNNER_ENDED!r})
     except ChildProcessError:
         pass
 """
@@ -83,12 +96,14 @@ class Docker:
         inodes: int = INODES,
         oci_runtime: str | None = None,
         again: bool = False,
+        guard: Guard | None = None,
     ) -> None:
+        """`guard` is held while the engine starts or removes the container."""
         self.image, self.id, self.again = image, run, again
         self.disk, self.inodes = disk, inodes
         self.found: Found = "nothing"
         self.left = False
-        self._runtime_image = runtime_image
+        self._runtime_image, self._guard = runtime_image, guard
         self._memory, self._cpus, self._pids, self._oci_runtime = memory, cpus, pids, oci_runtime
         self.env: dict[str, str] = {}
         self._client: DockerClient | None = None
@@ -96,9 +111,11 @@ class Docker:
         self._volume = f"dockwright-{run}-{secrets.token_hex(4)}"  # nobody else's, so that it can be removed
 
     async def start_runner(self) -> Channel:
-        if self._container is None:
-            await in_thread(self._launch_or_find, LAUNCH_SECONDS)
-        sock = await in_thread(self._attach, QUICK_SECONDS * 2)
+        async with self._guard or nullcontext():
+            if self._container is None:
+                sock = await in_thread(self._launch_or_find, LAUNCH_SECONDS)
+            else:
+                sock = await in_thread(self._exec, QUICK_SECONDS * 2)
         loop = asyncio.get_running_loop()
         channel = Channel()
         await loop.create_connection(lambda: _Demultiplexer(channel), sock=sock)
@@ -131,7 +148,8 @@ class Docker:
             return
         client, self._client = self._client, None
         try:
-            await in_thread(lambda: self._remove(client))
+            async with self._guard.ending if self._guard else nullcontext():
+                await in_thread(lambda: self._remove(client))
         except SandboxError as error:
             raise SandboxLost(
                 f"The container dockwright-{self.id} could not be removed: {error} What is left of it goes away with: "
@@ -140,15 +158,15 @@ class Docker:
 
     # in threads
 
-    def _launch_or_find(self) -> None:
+    def _launch_or_find(self) -> socket.socket:
         client = self._client = connect(QUICK_SECONDS)
         there = self._find(client)
         if there and self.again:
             self._take_over(client, there)
-            return
+            return self._exec()
         if there:
             persist(lambda: there.remove(force=True, v=True))
-        self._launch(client)
+        return self._launch(client)
 
     def _find(self, client: DockerClient) -> Container | None:
         """A container of this very name whose process is gone."""
@@ -171,7 +189,8 @@ class Docker:
         if there.status != "running":
             there.start()
 
-    def _launch(self, client: DockerClient) -> None:
+    def _launch(self, client: DockerClient) -> socket.socket:
+        """Make the container, be there for what its first runner says, and start it."""
         from docker.errors import APIError
 
         labels = {LABEL: self.id, OWNER: owner()}
@@ -191,8 +210,11 @@ class Docker:
                 raise
             # Podman has no limit for the inodes of a tmpfs; the runner counts them.
             self._container = self._create(client, image, runtime, labels, "")
+        both = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        taken = self._taken(client.api.attach_socket(str(self._container.id), both))
         self._container.start()
         client.api.timeout = QUICK_SECONDS
+        return taken
 
     def _create(
         self, client: DockerClient, image: Image, runtime: str, labels: dict[str, str], inodes: str
@@ -201,8 +223,9 @@ class Docker:
 
         return client.containers.create(
             image,
-            entrypoint=[f"{RUNTIME}/bin/python3", "-I", "-S", "-c", _INIT],
+            entrypoint=[f"{RUNTIME}/bin/python3", "-I", "-S", "-c", _INIT, BOOT],
             command=[],
+            stdin_open=True,
             name=f"dockwright-{self.id}",
             labels=labels,
             hostname="sandbox",
@@ -210,6 +233,7 @@ class Docker:
             working_dir="/",
             environment=_HARMLESS,
             network_mode="none",
+            network_disabled=HOSTS in (image.labels or {}),  # the same, at half the time to start
             read_only=True,
             mounts=[
                 Mount(RUNTIME, runtime, type="volume", read_only=True),
@@ -253,8 +277,8 @@ class Docker:
         filler.remove()
         return name
 
-    def _attach(self) -> socket.socket:
-        """Start a runner as uid 0 of the container and take over the connection that carries its stdin and stdout."""
+    def _exec(self) -> socket.socket:
+        """Start another runner as uid 0 of the container."""
         assert self._client is not None  # noqa: S101 - for the type checker
         assert self._container is not None  # noqa: S101
         api = self._client.api
@@ -262,11 +286,14 @@ class Docker:
             self._container.id, [f"{RUNTIME}/bin/python3", "-I", "-S", "-c", BOOT], stdin=True, user="0:0", workdir="/",
             environment=_HARMLESS,
         )  # fmt: skip
-        stream = api.exec_start(made["Id"], socket=True)
+        return self._taken(api.exec_start(made["Id"], socket=True))
+
+    def _taken(self, stream: object) -> socket.socket:
+        """The connection that carries the stdin and stdout of a runner, taken over from the SDK."""
         sock: Any = getattr(stream, "_sock", stream)
         if isinstance(sock, ssl.SSLSocket) or not isinstance(sock, socket.socket):
             raise ConfigError(
-                f"The engine at {api.base_url} is reached over TLS or ssh, which cannot carry the runner's stream yet. "
+                "The engine is reached over TLS or ssh, which cannot carry the runner's stream yet. "
                 "Forward its socket (ssh -L /tmp/engine.sock:/var/run/docker.sock HOST) and point DOCKER_HOST at it."
             )
         taken = socket.socket(fileno=sock.detach())  # nothing was read ahead: the runner speaks when spoken to
@@ -309,8 +336,10 @@ class _Demultiplexer(asyncio.Protocol):
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._header, self._left, self._kind = bytearray(), 0, 0
+        self._transport: asyncio.BaseTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
         self._channel.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -330,6 +359,8 @@ class _Demultiplexer(asyncio.Protocol):
             self._left -= len(piece)
             if self._kind == 1:
                 self._channel.data_received(piece)
+            elif piece == _RUNNER_ENDED and self._transport is not None:
+                self._transport.close()
             else:
                 self._channel.diagnostics += piece
                 del self._channel.diagnostics[: -(1 << 14)]

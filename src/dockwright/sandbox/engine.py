@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from dockwright.errors import ConfigError, SandboxError
@@ -54,6 +55,25 @@ def find_image(client: DockerClient, name: str) -> Image:
             else f"Pull or build it first: docker pull {name}"
         )
         raise ConfigError(f"The engine has no image {name}. {remedy}") from error
+
+
+def reap(runs: Collection[str]) -> None:
+    """Remove whatever the engine still has of these runs, whoever made it."""
+    client = connect()
+    try:
+        mine: dict[str, str | list[str] | bool] = {"label": LABEL}
+        for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
+            if _run_of(container.labels) in runs:
+                persist(partial(container.remove, force=True, v=True))
+        for volume in client.volumes.list(filters=mine):
+            if _run_of(volume.attrs.get("Labels") or {}) in runs:
+                persist(partial(volume.remove, force=True))
+    finally:
+        client.close()
+
+
+def _run_of(labels: Mapping[str, str]) -> str:
+    return labels.get(LABEL, "").removesuffix("-proof")
 
 
 def persist(remove: Callable[[], object]) -> None:

@@ -18,6 +18,7 @@ from dockwright.agent import Agent
 from dockwright.errors import ConfigError
 from dockwright.events import JsonObject
 from dockwright.tasks.fields import Context, Deliver, Fields, FindAgent, check
+from dockwright.tasks.foreign import INSTANCE_ID, harbor, is_harbor, swe_bench
 from dockwright.tasks.formats import FORMATS, Entry, Mistake
 
 _PROMPTS = ("prompt", "prompt_file")
@@ -44,6 +45,7 @@ class ListedTask:
     repo: Path
     agent: Agent
     model: str | None = None
+    base: str | None = None
     checks: tuple[str, ...] = ()
     image: str | None = None
     net: tuple[str, ...] | None = None
@@ -61,7 +63,7 @@ class ListedTask:
         """Changes with everything that the work depends on, the text of the persona included."""
         asked = (
             self.prompt, str(self.repo), self.agent.sha256, self.model, self.checks, self.image, self.net,
-            self.services, self.setup, self.turns, self.budget, self.minutes, self.deliver,
+            self.services, self.setup, self.turns, self.budget, self.minutes, self.deliver, self.base,
         )  # fmt: skip
         return sha256(json.dumps(asked).encode()).hexdigest()
 
@@ -79,15 +81,18 @@ class _Checked:
         return {name: getattr(self.fields, name) for name in self.fields.model_fields_set}
 
 
-def read_tasks(path: Path, defaults: Defaults, find_agent: FindAgent) -> tuple[ListedTask, ...]:
-    """The tasks of a file, in its order. Raises ConfigError with every mistake as `file:line: message`.
+def read_tasks(
+    path: Path, defaults: Defaults, find_agent: FindAgent, repos: Path | None = None
+) -> tuple[ListedTask, ...]:
+    """The tasks of a file, in its order, or those of a folder of Harbor tasks. `repos` is where the checkouts of
+    SWE-bench instances are. Raises ConfigError with every mistake as `file:line: message`.
 
     The paths of `repo`, `prompt_file` and personas start at the folder of the file. Where no task has an id, they are
     called task-001 and so on.
     """
     if not defaults.repo.is_dir():
         raise ConfigError(f"There is no folder {defaults.repo} to work on. Check the path given with -C.")
-    parsed = _parse(path)
+    parsed = [_ours(part, repos) for part in _parse(path)]
     context = Context(path.absolute().parent, find_agent)
     checked = [_check(part, context) for part in parsed if isinstance(part, Entry)]
     shared = next((part for part in checked if part.entry.is_defaults), None)
@@ -105,7 +110,13 @@ def read_tasks(path: Path, defaults: Defaults, find_agent: FindAgent) -> tuple[L
     return tuple(_listed(number, task, given, defaults) for number, task in enumerate(tasks, start=1))
 
 
+def _ours(part: Entry | Mistake, repos: Path | None) -> Entry | Mistake:
+    return swe_bench(part, repos) if isinstance(part, Entry) and INSTANCE_ID in part.values else part
+
+
 def _parse(path: Path) -> list[Entry | Mistake]:
+    if path.is_dir() and is_harbor(path):
+        return list(harbor(path.absolute()))
     parse = FORMATS.get(path.suffix.lower())
     if parse is None:
         names = ", ".join(f"*{suffix}" for suffix in FORMATS)

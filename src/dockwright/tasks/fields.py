@@ -30,6 +30,7 @@ from dockwright.agent import Agent
 from dockwright.errors import ConfigError
 from dockwright.events import JsonObject
 from dockwright.frontmatter import nearest
+from dockwright.sandbox.images import ARCHIVES
 from dockwright.sandbox.policy import Policy
 
 FindAgent = Callable[[str], Agent]
@@ -119,6 +120,16 @@ def _network(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
+def _image(value: str, info: ValidationInfo) -> str:
+    """A name of the engine's, or the path of an archive of one."""
+    if not value.endswith(ARCHIVES):
+        return value
+    path = _context(info).path(value)
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    return str(path)
+
+
 def _context(info: ValidationInfo) -> Context:
     return cast(Context, info.context)
 
@@ -138,8 +149,9 @@ class Fields(BaseModel):
     repo: Annotated[Path, BeforeValidator(_folder)] | None = None
     agent: Annotated[Agent, BeforeValidator(_persona)] | None = None
     model: Text | None = None
+    base: Text | None = None
     check: Texts | None = None
-    image: Text | None = None
+    image: Annotated[Text, AfterValidator(_image)] | None = None
     net: Annotated[Texts, AfterValidator(_network)] | None = None
     services: Texts | None = None
     setup: Text | None = None

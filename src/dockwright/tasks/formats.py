@@ -53,6 +53,17 @@ def _json_lines(text: str) -> Parsed:
             yield Entry(number, value) if isinstance(value, dict) else Mistake(number, "this is no JSON object")
 
 
+def _json_list(text: str) -> Parsed:
+    """A list of objects, as data sets come; an entry's line is its place in the list."""
+    try:
+        values = _json(text)
+    except ValueError as error:
+        yield Mistake(1, str(error))
+        return
+    for number, value in enumerate(values if isinstance(values, list) else [values], start=1):
+        yield Entry(number, value) if isinstance(value, dict) else Mistake(number, "this is no JSON object")
+
+
 def _json(text: str) -> JsonValue:
     """Raises ValueError saying what is wrong and where."""
     try:
@@ -222,6 +233,7 @@ def _line(node: yaml.Node) -> int:
 
 FORMATS: Mapping[str, Callable[[str], Parsed]] = {
     ".jsonl": _json_lines,
+    ".json": _json_list,
     ".yaml": _yaml,
     ".yml": _yaml,
     ".csv": _csv,

@@ -12,6 +12,7 @@ import posixpath
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from inspect import getdoc
 from typing import Annotated, ClassVar, Protocol, cast
 
@@ -125,6 +126,7 @@ class Tool(BaseModel):
         raise NotImplementedError
 
     @classmethod
+    @lru_cache(maxsize=128)
     def offer(cls) -> JsonObject:
         """The tool as the Messages API takes it: name, description, input_schema."""
         schema = cls.model_json_schema(by_alias=True)

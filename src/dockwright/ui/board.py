@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -59,10 +59,13 @@ class Row:
 
 
 class Board:
-    """`before` are the states of tasks that had ended in an earlier go."""
+    """`before` are the states of tasks that had ended in an earlier go, `more` are facts about all of it."""
 
-    def __init__(self, console: Console, total: int, before: Iterable[Status] = ()) -> None:
-        self._console, self._total = console, total
+    def __init__(
+        self, console: Console, total: int, before: Iterable[Status] = (),
+        more: Callable[[], Sequence[str]] = tuple,
+    ) -> None:  # fmt: skip
+        self._console, self._total, self._more = console, total, more
         self._ended = Counter(before)
         self._spent = 0.0
         self._rows: list[Row] = []
@@ -85,19 +88,25 @@ class Board:
             if self._live:
                 self._live.stop()
 
+    def row(self, task: str) -> Row | None:
+        """The row of a task that is at work."""
+        return next((row for row in self._rows if row.task == task), None)
+
     def add(self, task: str) -> Row:
         row = Row(task)
         self._rows.append(row)
         return row
 
-    def end(self, row: Row, result: RunResult) -> None:
+    def end(self, row: Row, result: RunResult, *, again: bool = False) -> None:
+        """An attempt is over; `again` says that the task is not."""
         self._rows.remove(row)
-        self._ended[result.status] += 1
+        if not again:
+            self._ended[result.status] += 1
         self._spent += result.cost or 0.0
         facts = [count(result.turns, "turn"), money(result.cost), duration(result.seconds)]
         facts += (visible(fact, newlines=False) for fact in (result.branch, result.reason) if fact)
         status = (status_words(result.status), status_style(result.status))
-        number = (f"[{self._ended.total()}/{self._total}] ", "dim")
+        number = (f"[{'again' if again else self._ended.total()}/{self._total}] ", "dim")
         line = Text.assemble(number, row.task, "  ", status, f"  {' · '.join(facts)}")
         if self._live:
             line.truncate(self._console.width, overflow="ellipsis")
@@ -113,6 +122,7 @@ class Board:
         facts = [f"{self._ended.total()} of {self._total}"]
         facts += (f"{number} {status_words(status)}" for status, number in self._ended.most_common())
         facts += [f"{len(rows)} running", money(self._spent + sum(row.result.cost or 0.0 for row in rows))]
+        facts += self._more()
         head = Table.grid(padding=(0, 2))
         head.add_row(ProgressBar(self._total, self._ended.total(), width=_BAR), Text(" · ".join(facts)))
         return Group(head, *(row.line(self._console.width, row.seconds) for row in rows))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any, cast
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dockwright.events import JsonObject
 from dockwright.result import RunResult
 from dockwright.ui.visible import visible
 from dockwright.ui.words import count, duration, money, status_style, status_words
@@ -34,6 +37,30 @@ def summary_table(results: Sequence[RunResult]) -> Table:
             Text(visible(result.task.strip().partition("\n")[0], newlines=False)),
         )
     return table
+
+
+def print_batch(console: Console, state: JsonObject, *, tasks: bool = False) -> None:
+    """The state of a running batch, as it tells it: what it may use, and what its tasks do."""
+    listed: Any = state["tasks"]
+    states = Counter(str(task["state"]) for task in listed)
+    facts = [f"{number} {words_of(state)}" for state, number in states.most_common()]
+    facts += [f"{state['jobs']} at once", *(["paused"] if state["paused"] else [])]
+    spent, reserved, budget = (cast(float | None, state[name]) for name in ("spent", "reserved", "budget"))
+    facts.append(f"{money(spent)} spent" + (f", {money(reserved)} reserved of {money(budget)}" if budget else ""))
+    console.print(" · ".join(facts), soft_wrap=True)
+    if tasks:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title in ("task", "state", "turns", "cost", "time"):
+            table.add_column(title, overflow="fold")
+        for task in listed:
+            known = "turns" in task
+            more = [str(task["turns"]), money(task["cost"]), duration(task["seconds"])] if known else []
+            table.add_row(Text(visible(str(task["id"]), newlines=False)), words_of(str(task["state"])), *more)
+        console.print(table)
+
+
+def words_of(state: str) -> str:
+    return state.replace("_", " ")
 
 
 def _tally(results: Sequence[RunResult]) -> str:

@@ -12,6 +12,7 @@ import shutil
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -56,7 +57,7 @@ def command(
 ) -> list[str]:
     """The argument list of one hardened git process. `protocol` is the one transport it may use ("file" or none),
     `memory` and `largest` are how many bytes it may have in memory and write into one file."""
-    git = shutil.which("git")
+    git = _git()
     if git is None:
         raise ConfigError("git was not found in PATH. Install git 2.31 or later on this machine.")
     path = f"PATH={os.path.dirname(git)}:/usr/bin:/bin"
@@ -67,6 +68,11 @@ def command(
         "/usr/bin/env", "-i", path, *_ENVIRONMENT, f"GIT_ALLOW_PROTOCOL={protocol}", *environment,
         git, "--no-pager", *settings, f"--git-dir={git_dir}", *trees, *arguments,
     ]  # fmt: skip
+
+
+@cache
+def _git() -> str | None:
+    return shutil.which("git")
 
 
 async def run(

@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -30,19 +31,21 @@ _HISTORY_DEADLINE = 900.0
 CARRIED_IN = "Uncommitted work carried in"
 
 
-async def snapshot(repo: Path, state: Path, *, include: Sequence[str] = ()) -> Workspace:
-    """Take the folder `repo` into `state`, a private folder of the run, and return the workspace to start from.
-    Ignored files come along where a pattern of `include` matches them.
+async def snapshot(repo: Path, state: Path, base: str | None = None, include: Sequence[str] = ()) -> Workspace:
+    """Take the folder `repo` into `state`, a private folder of the run, and return the workspace to start from: as it
+    is, or at the commit `base` of its history. Ignored files come along where a pattern of `include` matches them.
 
     Raises ConfigError where `repo` is missing, is no folder, leads outside of itself or is too large to carry in.
     """
     source = await find_source(repo)
+    if base is not None:
+        source = await _at(source, base)
     os.makedirs(state, mode=0o700, exist_ok=True)
     object_format = source.object_format if isinstance(source, Repository) else "sha1"
     quarantine = await Quarantine.create(state / "objects.git", object_format)
     match source:
         case Repository():
-            scan = Scan() if source.bare else await scan_repository(source)
+            scan = await scan_repository(source) if base is None and not source.bare else Scan()
             await _import(source, scan, quarantine)
             head, branch = source.head, source.branch
         case Folder():
@@ -60,6 +63,17 @@ async def snapshot(repo: Path, state: Path, *, include: Sequence[str] = ()) -> W
     workspace = Workspace(source.path, state, base, head, branch, object_format, carried, left_out, last=start)
     workspace.save()
     return workspace
+
+
+async def _at(source: Repository | Folder, base: str) -> Repository:
+    """The repository as if its HEAD stood at a commit."""
+    if not isinstance(source, Repository):
+        raise ConfigError(f"{source.path} is no git repository, so there is no commit {base} to start from.")
+    try:
+        commit = await source.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
+    except ConfigError as error:
+        raise ConfigError(f"{source.path} has no commit {base}. Fetch it there, then run again.") from error
+    return replace(source, head=commit.decode().strip(), branch="main")
 
 
 async def _import(source: Repository, scan: Scan, quarantine: Quarantine) -> None:

@@ -7,6 +7,7 @@ version. They use the standard library and each other, nothing else.
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib.resources import files
 
 MODULES = ("wire", "guard", "budget", "files", "process", "calls")
@@ -27,6 +28,7 @@ sys.modules["dockwright.sandbox.runner.calls"].main()
 """
 
 
+@cache
 def source() -> bytes:
     """What BOOT reads first from the stream."""
     here = files(__name__)

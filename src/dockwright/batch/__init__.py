@@ -1,0 +1,219 @@
+"""Many tasks, several at once, in one folder that tells at any moment how far they are.
+
+`results.jsonl` gets a line as each attempt ends. A task is finished when its last line says so and its folder is still
+there; whatever else is in the list is done when the batch is started again. What the tasks share (the pace of the API,
+the money, the engine, its disk, the snapshots of repositories) is made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic import JsonValue
+from rich.console import Console
+
+from dockwright.batch import control
+from dockwright.batch.attempt import Attempts, check_all
+from dockwright.batch.folder import Flags, Order, alone, chosen, left, load_order, runs_of, save_order
+from dockwright.batch.queue import Queue
+from dockwright.batch.results import (
+    AGAIN,
+    PREDICTIONS,
+    WORST_FIRST,
+    ResultLine,
+    Results,
+    schema,
+    worst,
+    write_predictions,
+)
+from dockwright.config import Config
+from dockwright.connection import Connection
+from dockwright.errors import ExitCode, SandboxError
+from dockwright.events import JsonObject, Status
+from dockwright.gate.pace import Pace
+from dockwright.gate.purse import Account, Purse
+from dockwright.run.bench import Host, Shared, choose_place
+from dockwright.sandbox.engine import in_thread, reap
+from dockwright.sandbox.guard import Guard
+from dockwright.sandbox.images import Images
+from dockwright.tasks import ListedTask
+from dockwright.tasks.fields import RESULTS
+from dockwright.ui.board import Board
+from dockwright.ui.table import summary_table
+from dockwright.ui.words import money
+from dockwright.workspace.shared import Snapshots
+
+__all__ = [
+    "AGAIN", "PREDICTIONS", "WORST_FIRST", "Flags", "Order", "ResultLine", "Settings", "batch", "load_order", "schema",
+    "worst",
+]  # fmt: skip
+_SNAPSHOTS, _ACCOUNT = ".snapshots", ".spent.jsonl"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`budget` is in US dollars for all tasks, `disk` in bytes for images that are brought. `retries` is how often a
+    task is begun again whose sandbox was lost. `only` are the last statuses of the tasks to do, None for all that are
+    not finished."""
+
+    jobs: int = 2
+    budget: float | None = None
+    unknown_price: bool = False
+    disk: int | None = None
+    pull: bool = False
+    retries: int = 2
+    only: frozenset[Status] | None = None
+    predictions: bool = False
+    flags: Flags = field(default_factory=Flags)
+
+
+async def batch(
+    listed: Sequence[ListedTask], config: Config, host: Host, out: Path, settings: Settings, console: Console
+) -> ExitCode:
+    """Do what is not finished yet, `jobs` tasks at once, each in a folder of its own in `out`. Cancelled once, it hands
+    over what the running tasks have so far; twice, it stops at once. Returns the worst exit code of all tasks.
+
+    Raises ConfigError, before anything starts, where `out` holds something else than the results of these tasks, or
+    where one of them cannot be begun.
+    """
+    with alone(out):
+        results = Results(out)
+        todo = left(listed, results, out)
+        if settings.only is not None:
+            todo = chosen(listed, results, settings.only)
+        check_all(todo, config, priced=settings.budget is not None and not settings.unknown_price)
+        save_order(out, Order(tuple(listed), settings.flags))
+        doing = {task.id for task in todo}
+        before = [line.status for task in listed if task.id not in doing and (line := results.last.get(task.id))]
+        async with _means(config, host, out, settings) as means:
+            await means.reap(runs_of(todo, out))  # of a process that was killed
+            with Board(console, len(listed), before, means.facts) as board:
+                jobs = settings.jobs
+                said = f", {len(before)} finished before" if before else ""
+                board.say(f"{len(listed)} tasks, {jobs} at once{said}")
+                attempts = Attempts(
+                    means.config, means.host, out, results, board, means.images, means.engine, settings.retries
+                )
+                queue = Queue(listed, todo, jobs, attempts, board.say, lambda: not means.purse.empty)
+                async with control.listening(out, Commands(queue, results, board, means)):
+                    await queue.work()
+            if attempts.lost or not queue.interrupted:
+                await means.reap(attempts.lost | {line.run for line in results.last.values()})
+        lines = results.put_in_order(task.id for task in listed)
+        if settings.predictions:
+            write_predictions(out, lines)
+        board.say(summary_table([line.result for line in lines]))
+        board.say(f"\n{out / RESULTS}")
+        if unfinished := len(listed) - sum(line.status not in AGAIN for line in lines):
+            more = " with a higher --total-budget" if means.purse.empty else ""
+            board.say(f"{unfinished} of {len(listed)} are not finished. The same command goes on with them{more}.")
+    if queue.interrupted:
+        return ExitCode.INTERRUPTED
+    return worst([*(line.exit_code for line in lines), *([ExitCode.LIMIT] if means.purse.empty else [])])
+
+
+@dataclass(frozen=True)
+class Means:
+    """What the tasks share."""
+
+    config: Config
+    host: Host
+    purse: Purse
+    pace: Pace
+    guard: Guard
+    images: Images
+
+    @property
+    def engine(self) -> Guard | None:
+        return self.guard if self.config.sandbox.backend == "docker" else None
+
+    def facts(self) -> list[str]:
+        """For the board: what is out of the ordinary, and what there is a limit on."""
+        facts = []
+        if self.purse.cap is not None:
+            held = f", {money(self.purse.reserved)} reserved" if self.purse.reserved else ""
+            facts.append(f"{money(self.purse.spent)} spent{held} of {money(self.purse.cap)}")
+        facts += (f"{model} backing off" for model, lane in self.pace.lanes.items() if lane.is_paused)
+        if self.guard.is_open:
+            facts.append("waiting for the engine")
+        if self.images.size:
+            facts.append(f"images {self.images.size / 1e9:.1f} GB")
+        return facts
+
+    async def reap(self, runs: Collection[str]) -> None:
+        """Remove what the engine still has of these runs."""
+        if self.engine and runs:
+            with suppress(SandboxError):
+                await in_thread(lambda: reap(runs))
+
+
+@asynccontextmanager
+async def _means(config: Config, host: Host, out: Path, settings: Settings) -> AsyncIterator[Means]:
+    """Everything is closed at the end, whatever happens."""
+    async with AsyncExitStack() as stack:
+        account = Account(out / _ACCOUNT)
+        stack.callback(account.close)
+        purse = Purse(settings.budget, account.spent, what="limit of the whole batch", note=account.note)
+        guard, pace = Guard(), Pace(backoff=config.model.backoff_seconds)
+        connection, snapshots = Connection(config.model), Snapshots(out / _SNAPSHOTS)
+        stack.push_async_callback(connection.close)
+        await snapshots.clear()  # what a killed process left
+        stack.push_async_callback(snapshots.clear)
+        images = Images(settings.disk, pull=settings.pull)
+        stack.push_async_callback(images.close)
+        shared = Shared(connection, pace, purse, guard, snapshots.take)
+        place = await choose_place(config.sandbox, host, "")  # once for all: no task falls back to less than others
+        sandbox = config.sandbox.model_copy(update={"backend": place.backend})
+        config = config.model_copy(update={"sandbox": sandbox})
+        yield Means(config, replace(host, shared=shared), purse, pace, guard, images)
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What `dockwright ctl` may ask for."""
+
+    queue: Queue
+    results: Results
+    board: Board
+    means: Means
+
+    def __call__(self, command: control.Command) -> JsonObject:
+        match command:
+            case control.Jobs(jobs=jobs):
+                self.queue.set_jobs(jobs)
+            case control.Budget(usd=usd):
+                self.means.purse.cap = usd
+                self.queue.wake()
+            case control.OfTask(do="cancel", id=id_):
+                self.queue.cancel(id_)
+            case control.OfTask(id=id_):
+                self.queue.requeue(id_)
+            case control.Plain(do="pause"):
+                self.queue.pause()
+            case control.Plain(do="go"):
+                self.queue.go()
+        return self._state()
+
+    def _state(self) -> JsonObject:
+        purse = self.means.purse
+        tasks: list[JsonValue] = [self._state_of(id_) for id_ in self.queue.listed]
+        return {
+            "jobs": self.queue.jobs, "paused": self.queue.paused, "spent": purse.spent, "reserved": purse.reserved,
+            "budget": purse.cap, "tasks": tasks,
+        }  # fmt: skip
+
+    def _state_of(self, id_: str) -> JsonObject:
+        line = self.results.last.get(id_)
+        row = self.board.row(id_)
+        known = row.result if row else line
+        facts: JsonObject = {"id": id_, "state": line.status if line else "waiting"}
+        if id_ in self.queue.running:
+            facts["state"] = "running"
+        elif any(task.id == id_ for task in self.queue.waiting):
+            facts["state"] = "waiting"
+        if known:
+            facts |= {"turns": known.turns, "cost": known.cost, "seconds": row.seconds if row else known.seconds}
+        return facts

@@ -1,0 +1,146 @@
+"""One task of a batch: what it is run with, and what happens where its sandbox is lost under it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from dockwright.batch.folder import move_aside, some
+from dockwright.batch.results import ResultLine, Results
+from dockwright.config import Config
+from dockwright.errors import ConfigError, SandboxError
+from dockwright.events import Status
+from dockwright.model import Model
+from dockwright.result import RunResult, exit_code_of
+from dockwright.run import check, run
+from dockwright.run.bench import Host
+from dockwright.run.work import Task, new_run_id
+from dockwright.sandbox.engine import in_thread, reap
+from dockwright.sandbox.guard import Guard
+from dockwright.sandbox.images import Images
+from dockwright.tasks import ListedTask
+from dockwright.ui.board import Board, Row
+
+RETRIED: frozenset[Status] = frozenset({"sandbox_lost"})
+_LONGEST_PAUSE = 30.0
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """Does tasks. `retries` is how often a task is begun again whose sandbox was lost, `pause` the seconds before the
+    first time. `guard` is that of the engine, where there is one."""
+
+    config: Config
+    host: Host
+    out: Path
+    results: Results
+    board: Board
+    images: Images
+    guard: Guard | None
+    retries: int = 2
+    pause: float = 1.0
+    lost: set[str] = field(default_factory=set)  # runs that may have left something behind in an engine that was away
+
+    async def __call__(self, listed: ListedTask) -> None:
+        """Do a task, with a line of results for each attempt. Never raises for what happens in the task."""
+        for number in range(1, self.retries + 2):
+            row = self.board.add(listed.id)
+            task = task_of(listed, number)
+            move_aside(self.out / listed.id)
+            result = await self._attempt(listed, task, row)
+            self.results.add(ResultLine.of(listed, task.run, number, result))
+            again = result.status in RETRIED and number <= self.retries
+            self.board.end(row, result, again=again)
+            if not again:
+                return
+            self.lost.add(task.run)
+            if self.guard is not None:
+                try:  # what is tried while the engine is away is no try
+                    await self.guard.ready()
+                    await in_thread(partial(reap, {task.run}))
+                except SandboxError:
+                    return
+            await asyncio.sleep(min(self.pause * 2 ** (number - 1), _LONGEST_PAUSE))
+
+    async def _attempt(self, listed: ListedTask, task: Task, row: Row) -> RunResult:
+        config = configured(listed, self.config)
+        try:
+            async with self.images.held(config.sandbox.image) as image:
+                own = config.sandbox.model_copy(update={"image": image})
+                config = config.model_copy(update={"sandbox": own})
+                return await run(task, config, self.host, self.out / listed.id, (row.take,))
+        except asyncio.CancelledError:  # asked twice to stop, or before there was anything to stop
+            return row.result
+        except (ConfigError, SandboxError) as error:  # of its image
+            status: Status = "config_error" if isinstance(error, ConfigError) else "sandbox_lost"
+            return _ended(row.result, status, str(error))
+        except Exception as error:  # noqa: BLE001 - a bug in one task is no reason to lose the others
+            hide = self.host.redaction.text
+            sys.stderr.write(hide("".join(traceback.format_exception(error))))
+            return _ended(row.result, "bug", f"{type(error).__name__}: {hide(str(error))}")
+
+
+def _ended(result: RunResult, status: Status, reason: str) -> RunResult:
+    return result.model_copy(update={"status": status, "exit_code": exit_code_of(status), "reason": reason})
+
+
+def task_of(listed: ListedTask, attempt: int = 1) -> Task:
+    """The name of a later attempt says so: nothing of an earlier one can be in its way."""
+    run_id = new_run_id() if attempt == 1 else f"{new_run_id()}-{attempt}"
+    return Task(
+        prompt=listed.prompt, repo=listed.repo, agent=listed.agent, model=listed.model, base=listed.base,
+        checks=listed.checks, deliver=listed.deliver, run=run_id,
+    )  # fmt: skip
+
+
+def configured(task: ListedTask, config: Config) -> Config:
+    """The configuration with what the task says on top."""
+    network = task.net[0] if task.net in (("none",), ("public",)) else task.net
+    sandbox = {"image": task.image, "network": network, "services": task.services, "setup": task.setup}
+    limits = {"turns": task.turns, "money_usd": task.budget, "seconds": task.minutes and task.minutes * 60}
+    said = [{key: value for key, value in part.items() if value is not None} for part in (sandbox, limits)]
+    return config.model_copy(
+        update={
+            "sandbox": config.sandbox.model_copy(update=said[0]),
+            "limits": config.limits.model_copy(update=said[1]),
+        }
+    )
+
+
+def check_all(left: Sequence[ListedTask], config: Config, *, priced: bool) -> None:
+    """Raises ConfigError saying which tasks cannot be begun, each reason once; `priced` where a model whose price is
+    not known is such a reason."""
+    refused: dict[str, list[str]] = {}
+    price_of = _prices(config)
+    for listed in left:
+        own = configured(listed, config)
+        try:
+            check(task_of(listed), own)
+            if priced or own.limits.money_usd is not None:
+                price_of(listed)
+        except ConfigError as error:
+            refused.setdefault(str(error), []).append(listed.id)
+    if refused:
+        reasons = "\n".join(f"{some(ids)}: {reason}" for reason, ids in refused.items())
+        raise ConfigError(f"Some tasks cannot be begun, so nothing was started.\n{reasons}")
+
+
+def _prices(config: Config) -> Callable[[ListedTask], None]:
+    known: dict[str, bool] = {}
+
+    def require(listed: ListedTask) -> None:
+        model = Model(config.model, listed.model or listed.agent.model)
+        if model.name not in known:
+            known[model.name] = model.is_priced
+        if not known[model.name]:
+            raise ConfigError(
+                f"a limit on money was set, but the price of {model.name} is not known. Set limits on turns or "
+                "minutes in its place, choose a model with a known price, or allow it with --unknown-price."
+            )
+
+    return require
