@@ -67,7 +67,8 @@ class ModelSettings(_Settings):
 
     `name` is an alias (sonnet, opus, haiku, fable) or an id, sent as it is. `base_url` is without `/v1`; None is the
     provider's own. `thinking` None means: adaptive on Anthropic's own models, otherwise off. `stall_seconds` is how
-    long the stream may be silent. `api_key_env` names the variable that holds the key.
+    long the stream may be silent. `context_window` is in tokens; None is what is known of the model. `api_key_env`
+    names the variable that holds the key.
     """
 
     name: str = Field("sonnet", min_length=1)
@@ -83,6 +84,7 @@ class ModelSettings(_Settings):
     max_tokens: PositiveInt = 32_000
     effort: Effort | None = None
     thinking: bool | None = None
+    context_window: PositiveInt | None = None
     caching: bool = True
     attempts: PositiveInt = 10
     backoff_seconds: NonNegativeFloat = 0.5

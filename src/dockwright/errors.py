@@ -6,6 +6,7 @@ what happened and what to do next.
     ├── LimitReached         5    turns, money or time
     ├── ModelRefused         6
     ├── ModelError           7    the model API failed for good
+    │   └── ContextFull      7    the conversation does not fit into the model's window
     └── SandboxError         8    could not be started
         ├── BoundaryError    8    lets something out, or could not be tested; nothing was run in it
         └── SandboxLost      8    was there and is gone; carries what is known of the cause
@@ -56,6 +57,10 @@ class ModelRefused(DockwrightError):
 
 class ModelError(DockwrightError):
     exit_code = ExitCode.MODEL
+
+
+class ContextFull(ModelError):
+    """The conversation does not fit into the model's window. A session summarises it and goes on, where that helps."""
 
 
 class SandboxError(DockwrightError):

@@ -187,6 +187,21 @@ class Answered(_Event):
     seconds: float
 
 
+class Compacted(_Event):
+    """The conversation up to the end of `turn` was replaced by `content`, a user message with the task, a summary and
+    the open files; turns from `kept_from` on follow it as they were. `usage`, `cost` and `seconds` are the summary's;
+    `tokens` is how large the conversation was."""
+
+    type: Literal["compacted"] = "compacted"
+    turn: int
+    kept_from: int
+    content: tuple[JsonObject, ...]
+    tokens: int
+    usage: Usage
+    cost: float | None
+    seconds: float
+
+
 class ToolStarted(_Event):
     type: Literal["tool.started"] = "tool.started"
     turn: int
@@ -362,10 +377,9 @@ class RunFinished(_Event):
 
 Event = (
     RunStarted | Resumed | SandboxStarted | BoundaryTested | SessionStarted | Prompted | TurnStarted | ModelRetried
-    | TextDelta
-    | AnswerStarted | Answered | ToolStarted | ToolOutput | ToolFinished | CheckpointMade | Restored | Reported
-    | ProofStarted | CheckFinished | ClaimsJudged | NetworkAsked | ServiceStarted | ServiceDied | Delivered | Noted
-    | RunFinished
+    | TextDelta | AnswerStarted | Answered | Compacted | ToolStarted | ToolOutput | ToolFinished | CheckpointMade
+    | Restored | Reported | ProofStarted | CheckFinished | ClaimsJudged | NetworkAsked | ServiceStarted | ServiceDied
+    | Delivered | Noted | RunFinished
 )  # fmt: skip
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])

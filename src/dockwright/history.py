@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from dockwright.events import (
     Answered,
     AnswerStarted,
+    Compacted,
     Event,
     JsonObject,
     Prompted,
@@ -24,6 +25,7 @@ from dockwright.events import (
     TurnStarted,
 )
 
+_Item = Prompted | AnswerStarted | Answered | Compacted
 UNFINISHED = "Interrupted before it finished. What it had done by then stands."
 NOT_STARTED = "Not run: the turn was interrupted before."
 
@@ -43,19 +45,22 @@ class History:
         self.turn = 0
         self.cost = 0.0
         self.started: SessionStarted | None = None
-        self._items: list[Prompted | AnswerStarted | Answered] = []
+        self._items: list[_Item] = []
         self._starts: dict[int, int] = {}  # how many items there were when a turn started
         self._calls: dict[str, ToolStarted] = {}
+        self.used_ids: set[str] = set()  # of calls, also of those that a summary replaced
         self._results: dict[str, ToolFinished] = {}
 
     def add(self, event: Event) -> None:
         match event:
             case SessionStarted():
                 self.started = event
-            case Resumed() if not any(
-                not isinstance(item, Prompted) and item.turn == self.turn for item in self._items
-            ):
-                self.turn -= self.turn in self._starts  # its answer never came: it is asked for again
+            case Resumed():
+                self._ask_again()
+            case Compacted():
+                self.cost += event.cost or 0.0
+                self._ask_again()
+                self._items.append(event)
             case TurnStarted(turn=turn):
                 self.turn = turn
                 self._starts[turn] = len(self._items)
@@ -63,13 +68,37 @@ class History:
                 self._items.append(event)
             case Answered():
                 self.cost += event.cost or 0.0
+                self.used_ids.update(_ids(event))
                 self._items = [item for item in self._items if not _is_start(item, event.turn)] + [event]
             case ToolStarted():
                 self._calls[event.id] = event
+                self.used_ids.add(event.id)
             case ToolFinished():
                 self._results[event.id] = event
             case Restored(turn=turn):
                 self._items = self._items[: self._end(turn)]
+
+    def _ask_again(self) -> None:
+        """Where its answer never came, a turn is not counted."""
+        if not any(not isinstance(item, Prompted) and item.turn == self.turn for item in self._items):
+            self.turn -= self.turn in self._starts
+
+    @property
+    def tokens(self) -> int:
+        """How large the conversation was at its last answer, that answer included; 0 where none tells."""
+        last = next((item for item in reversed(self._items) if isinstance(item, Answered | Compacted)), None)
+        return sum(last.usage.model_dump().values()) if isinstance(last, Answered) else 0
+
+    def said_by_user(self, before: int) -> list[JsonObject]:
+        """All that the user said before a turn and what led to it, the task first."""
+        said = self._items[: self._end(before - 1)]
+        prompts = (item for item in said if isinstance(item, Prompted) and item.source == "user")
+        return [block for prompt in prompts for block in prompt.content]
+
+    @property
+    def calls(self) -> list[ToolStarted]:
+        """The calls that were started, the oldest first."""
+        return list(self._calls.values())
 
     @property
     def last_answer(self) -> Answered | None:
@@ -100,8 +129,8 @@ class History:
     def messages(self) -> list[JsonObject]:
         """User and assistant messages; consecutive user content is one message, results first."""
         said: list[tuple[str, list[JsonObject]]] = []
-        for item in self._items:
-            if isinstance(item, Prompted):
+        for item in self._current():
+            if isinstance(item, Prompted | Compacted):
                 _say(said, "user", item.content)
                 continue
             content = self._content(item)
@@ -109,9 +138,35 @@ class History:
             _say(said, "user", [self._result(block) for block in content if block["type"] == "tool_use"])
         return [{"role": role, "content": list(content)} for role, content in said]
 
-    def _end(self, turn: int) -> int:
+    def _current(self) -> list[_Item]:
+        """What the newest summary did not replace, after it."""
+        at = next((i for i in reversed(range(len(self._items))) if isinstance(self._items[i], Compacted)), None)
+        if at is None:
+            return self._items
+        summary = self._items[at]
+        assert isinstance(summary, Compacted)  # noqa: S101 - for the type checker
+        kept = self._items[self._end(summary.kept_from - 1, at) : at]
+        return [summary, *(item for item in kept if not isinstance(item, Compacted)), *self._items[at + 1 :]]
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Of each answered turn that the next request has, the newest first: its number and about how many bytes it
+        is, what was asked before it included."""
+        sizes: list[tuple[int, int]] = []
+        size = 0
+        for item in self._current():
+            if isinstance(item, Compacted):
+                continue
+            size += len(item.model_dump_json())
+            if isinstance(item, Answered):
+                size += sum(len(self._results[i].model_dump_json()) for i in _ids(item) if i in self._results)
+                sizes.append((item.turn, size))
+                size = 0
+        return sizes[::-1]
+
+    def _end(self, turn: int, before: int | None = None) -> int:
         """Where the items up to the end of a turn end; what was asked before it stays, answered or not."""
-        answers = (i + 1 for i, item in enumerate(self._items) if not isinstance(item, Prompted) and item.turn <= turn)
+        items = enumerate(self._items[:before])
+        answers = (i + 1 for i, item in items if not isinstance(item, Prompted) and item.turn <= turn)
         return max(self._starts.get(turn, 0), *answers, 0)
 
     def _content(self, answer: AnswerStarted | Answered) -> list[JsonObject]:
@@ -147,5 +202,9 @@ def is_blank(block: JsonObject) -> bool:
     return block["type"] == "text" and not str(block["text"]).strip()
 
 
-def _is_start(item: Prompted | AnswerStarted | Answered, turn: int) -> bool:
+def _ids(answer: Answered) -> list[str]:
+    return [str(block["id"]) for block in answer.content if block["type"] == "tool_use"]
+
+
+def _is_start(item: _Item, turn: int) -> bool:
     return isinstance(item, AnswerStarted) and item.turn == turn

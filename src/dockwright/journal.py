@@ -17,13 +17,23 @@ from pathlib import Path
 from types import TracebackType
 
 from dockwright.errors import ConfigError, DockwrightError, LimitReached
-from dockwright.events import Answered, Delivered, Event, RunFinished, ToolFinished, ToolStarted, from_line, to_line
+from dockwright.events import (
+    Answered,
+    Compacted,
+    Delivered,
+    Event,
+    RunFinished,
+    ToolFinished,
+    ToolStarted,
+    from_line,
+    to_line,
+)
 from dockwright.redaction import LiveRedaction, Redaction
 
 Sink = Callable[[Event], None]
 # An answer was paid, a call may have acted, a result will be told: each is on disk before the next step. What stands
 # before one of them in the file is on disk with it.
-_SYNCED = (Answered, ToolStarted, ToolFinished, Delivered, RunFinished)
+_SYNCED = (Answered, Compacted, ToolStarted, ToolFinished, Delivered, RunFinished)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RESERVE = 1 << 20
 

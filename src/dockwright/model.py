@@ -11,7 +11,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dockwright.config import ANTHROPIC_URL, ModelSettings
 from dockwright.connection import Connection, credential_errors
-from dockwright.errors import ConfigError, ModelError, ToolError
+from dockwright.errors import ConfigError, ContextFull, ModelError, ToolError
 from dockwright.events import JsonObject, Usage
 from dockwright.gate import Gate, Passage
 from dockwright.incoming import Incoming, OnBlock, OnDelta
+from dockwright.prices import price, window
 
 if TYPE_CHECKING:
     from anthropic import APIStatusError
@@ -119,13 +120,13 @@ class Model:
         on_delta: OnDelta = lambda kind, text: None,
         on_block: OnBlock = lambda block: None,
         on_retry: OnRetry | None = None,
+        used_ids: Collection[str] = (),
     ) -> Answer:
         """The model's next message. `on_delta` gets text as it comes, `on_block` each complete block in its order,
-        `on_retry` the attempt, the reason and the seconds until the next one, which starts the message anew.
-        Raises ModelError where trying again cannot help or did not."""
+        `on_retry` the attempt, the reason and the seconds until the next one, which starts the message anew. A call
+        whose id is one of `used_ids` gets another. Raises ModelError where trying again cannot help or did not."""
         began = time.monotonic()
         request = self._request(system, tools, messages)
-        used_ids = _tool_use_ids(messages)
         turned_away = 0
         for attempt in count(1):
             incoming = Incoming(on_delta, on_block, used_ids)
@@ -191,6 +192,11 @@ class Model:
         by = _PRICED_BY[self._settings.provider]
         given = price(model, usage, by) if model else None
         return given if given is not None else price(self.name, usage, by)
+
+    @property
+    def window(self) -> int | None:
+        """How many tokens a conversation may have, answers included; None where nobody says."""
+        return self._settings.context_window or window(self.name, _PRICED_BY[self._settings.provider])
 
     def _request(
         self, system: Sequence[JsonObject], tools: Sequence[JsonObject], messages: Sequence[JsonObject]
@@ -271,7 +277,8 @@ class Model:
         if again != "false" and (status in (408, 409, 429) or status >= 500):
             wait = _retry_after(error.response.headers.get("retry-after", ""))
             return _AttemptError(said, wait, busy=status in (429, 529), unsent=error.status_code >= 300)
-        return ModelError(f"The model API at {self._where} answered {said}. {self._advice(status, said)}")
+        kind_of = ContextFull if status == 413 or (status == 400 and _TOO_LONG.search(said)) else ModelError
+        return kind_of(f"The model API at {self._where} answered {said}. {self._advice(status, said)}")
 
     @property
     def _where(self) -> str:
@@ -306,24 +313,6 @@ class Model:
 _SHORTEN = "The conversation no longer fits. Split the task, or start a new session on what was done so far."
 
 
-def price(model: str, usage: Usage, provider: str = "anthropic") -> float | None:
-    """US dollars, by the list of genai-prices, or None where it does not know the model. Never zero by ignorance."""
-    from genai_prices import Usage as Priced
-    from genai_prices import calc_price
-
-    read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
-    tokens = Priced(
-        input_tokens=usage.input_tokens + read + written,  # this list counts cached tokens as input, the API does not
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-    )
-    try:
-        return float(calc_price(tokens, model, provider_id=provider).total_price)
-    except LookupError:
-        return None
-
-
 def _mark(blocks: Sequence[JsonObject]) -> list[JsonObject]:
     if not blocks:
         return []
@@ -341,11 +330,6 @@ def _mark_messages(messages: Sequence[JsonObject]) -> list[JsonObject]:
         cached: Any = _mark(content)
         marked[index] = {**marked[index], "content": cached}
     return marked
-
-
-def _tool_use_ids(messages: Sequence[JsonObject]) -> set[str]:
-    contents: Any = [message["content"] for message in messages]
-    return {block["id"] for content in contents for block in content if block["type"] == "tool_use"}
 
 
 def _retry_after(value: str) -> float:

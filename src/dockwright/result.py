@@ -17,6 +17,7 @@ from dockwright.events import (
     CheckFinished,
     Claim,
     ClaimsJudged,
+    Compacted,
     Delivered,
     Event,
     NetworkAsked,
@@ -130,6 +131,8 @@ class RunResult(BaseModel):
                 return {"summary": "", "sections": {}, "checks": (), **_NOT_ENDED}
             case Answered(usage=usage, cost=cost):
                 return {"turns": self.turns + 1, "usage": self.usage + usage, "cost": _sum(self.cost, cost)}
+            case Compacted(usage=usage, cost=cost):
+                return {"usage": self.usage + usage, "cost": _sum(self.cost, cost)}
             case ToolFinished(name=name, is_error=is_error):
                 calls = self.tool_calls | {name: self.tool_calls.get(name, 0) + 1}
                 return {"tool_calls": calls, "tool_errors": self.tool_errors + is_error}

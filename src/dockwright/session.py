@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 from dockwright.calls import Calls, append
+from dockwright.compaction import compact, is_near_the_end
 from dockwright.config import Limits
-from dockwright.errors import ConfigError, LimitReached, ModelError, ModelRefused
+from dockwright.errors import ConfigError, ContextFull, LimitReached, ModelRefused
 from dockwright.events import Answered, Event, JsonObject, Prompted, SessionStarted, TextDelta, TurnStarted, Usage
 from dockwright.history import UNFINISHED, History, is_blank
 from dockwright.incoming import encodable
@@ -24,6 +25,8 @@ from dockwright.tools.base import Tool, ToolContext
 _T = TypeVar("_T")
 BY_USER = "Interrupted by the user before it finished. What it had done by then stands."
 _MOST_GO_ONS = 2
+_NEAR = 0.8  # of a limit
+_NEARS = "More than 80 % of the limit of {} is used. Finish what matters most, see that it works, and come to the end."
 _GO_ON = "Your answer reached the limit on output tokens. Go on exactly where it stopped, in smaller steps."
 _CUT = "The connection broke off after your last complete call. What you wrote after it was lost; go on from there."
 _SILENT = "Your answer had no visible content. Go on with the task, or say what you have done and what is left."
@@ -60,6 +63,7 @@ class Session:
         self._limits = limits or Limits()
         self._after_change = after_change
         self._seconds = 0.0
+        self._warned = False
 
     async def ask(
         self, content: str | Sequence[JsonObject] | None, source: Literal["user", "harness"] = "user"
@@ -106,8 +110,8 @@ class Session:
         nudges = 0
         while True:
             if before is None:
-                self._check_limits()
-                answered = await self._turn(clock)
+                await self._look_ahead(clock)
+                answered = await self._turn_that_fits(clock)
             else:
                 answered, before = before, None
                 await self._call_left(answered, clock)
@@ -124,12 +128,34 @@ class Session:
                 nudges += 1
                 await self._prompt(_SILENT, "harness")
 
-    def _check_limits(self) -> None:
-        turns, money = self._limits.turns, self._limits.money_usd
-        if turns is not None and self.history.turn >= turns:
-            raise LimitReached(_limit(f"{turns} turns"))
-        if money is not None and self.history.cost >= money:
-            raise LimitReached(_limit(f"${money:g}"))
+    async def _look_ahead(self, clock: asyncio.Timeout) -> None:
+        """Stop at a limit, tell the model once when one is near, and make room where the window is nearly full."""
+        limits, used = self._limits, list[tuple[float, str]]()
+        if limits.turns is not None:
+            used.append((self.history.turn / limits.turns, f"{limits.turns} turns"))
+        if limits.money_usd is not None:
+            used.append((self.history.cost / limits.money_usd, f"${limits.money_usd:g}"))
+        if over := next((what for share, what in used if share >= 1), None):
+            raise LimitReached(_limit(over))
+        if limits.seconds is not None and (end := clock.when()):
+            left = end - asyncio.get_running_loop().time()
+            used.append((1 - left / limits.seconds, f"{limits.seconds:g} seconds"))
+        if not self._warned and (near := next((what for share, what in used if share >= _NEAR), None)):
+            self._warned = True
+            await self._prompt(_NEARS.format(near), "harness")
+        if is_near_the_end(self._model, self.history):
+            await self._compact(overflown=False)
+
+    async def _turn_that_fits(self, clock: asyncio.Timeout) -> Answered:
+        try:
+            return await self._turn(clock)
+        except ContextFull:
+            await self._compact(overflown=True)
+            return await self._turn(clock)
+
+    async def _compact(self, *, overflown: bool) -> None:
+        made = await compact(self._model, self._system, self._offers, self.history, self.context, overflown=overflown)
+        await append(self._journal, made)
 
     async def _turn(self, clock: asyncio.Timeout) -> Answered:
         number = self.history.turn + 1
@@ -144,6 +170,7 @@ class Session:
                 on_delta=lambda kind, text: self._journal.show(TextDelta(kind=kind, text=text)),
                 on_block=lambda block: calls.take(block, group),
                 on_retry=calls.start_over,
+                used_ids=self.history.used_ids,
             )
             answered = await calls.end(answer)
             _raise_for(answer)
@@ -191,7 +218,7 @@ def _raise_for(answer: Answer) -> None:
                 f"The model refused to go on: {str(said).rstrip('.')}. Put the task in other words, or narrow it."
             )
         case "model_context_window_exceeded":
-            raise ModelError(
+            raise ContextFull(
                 "The conversation fills the context window of the model. "
                 "Split the task, or start a new session on what was done so far."
             )

@@ -14,7 +14,8 @@ _SECONDS = 60
 
 
 class Engine:
-    """`host` is for DOCKER_HOST. The folder should have a short path: sockets lie in it."""
+    """`host` is for DOCKER_HOST. It has a network of its own: told to have no bridge, it would remove the machine's.
+    The folder should have a short path: sockets lie in it."""
 
     def __init__(self, folder: Path) -> None:
         self.host = f"unix://{folder}/engine.sock"
@@ -25,9 +26,9 @@ class Engine:
         folder, name = self._folder, self._folder.name
         with (folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec", "--host", self.host,
-                "--pidfile", folder / "pid", "--bridge", "none", "--iptables=false", "--config-file", folder / "none",
-                "--containerd-namespace", name, "--containerd-plugins-namespace", f"{name}-plugins",
+                "unshare", "--net", "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec",
+                "--host", self.host, "--pidfile", folder / "pid", "--bridge", "none", "--iptables=false",
+                "--config-file", folder / "none", "--containerd-namespace", name, "--containerd-plugins-namespace", f"{name}-plugins",
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         async with asyncio.timeout(_SECONDS):

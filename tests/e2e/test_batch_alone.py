@@ -15,7 +15,7 @@ from dockwright.batch import ResultLine
 from dockwright.batch.control import ask
 from dockwright.events import RunStarted, Usage
 from dockwright.journal import read
-from dockwright.model import price
+from dockwright.prices import price
 from dockwright.sandbox.engine import connect
 from dockwright.testing.scripted_api import Script, ScriptedApi, Turn, tool_use
 

@@ -27,7 +27,7 @@ from dockwright.model import Model
 from dockwright.sandbox import Sandbox
 from dockwright.session import Session
 from dockwright.testing.messages_rules import check_request
-from dockwright.testing.scripted_api import Script, ScriptedApi, text, tool_use
+from dockwright.testing.scripted_api import Script, ScriptedApi, Turn, text, tool_use
 from dockwright.tools.base import Tool, ToolContext, ToolResult
 
 Kind = TypeVar("Kind", bound=Event)
@@ -123,12 +123,18 @@ def _word(event: Event) -> str:
 
 @asynccontextmanager
 async def bench(
-    folder: Path, turns: Script, *, limits: Limits | None = None, resumed: bool = False, **more: Any
+    folder: Path,
+    turns: Script,
+    *,
+    to_words: Mapping[str, Turn | str] | None = None,
+    limits: Limits | None = None,
+    resumed: bool = False,
+    **more: Any,
 ) -> AsyncIterator[Bench]:
     shown: list[Event] = []
     path = folder / "journal.jsonl"
     known = [*read(path)] if resumed else []
-    async with ScriptedApi(turns) as api:
+    async with ScriptedApi(turns, to_words=to_words) as api:
         settings = {
             "base_url": api.url,
             "api_key": SecretStr("k"),

@@ -14,7 +14,8 @@ from dockwright.config import ModelSettings
 from dockwright.errors import ConfigError, ToolError
 from dockwright.events import JsonObject, Usage
 from dockwright.incoming import UNPARSED
-from dockwright.model import Answer, Model, price
+from dockwright.model import Answer, Model
+from dockwright.prices import price
 from dockwright.testing.scripted_api import Fault, ScriptedApi, Turn, text, thinking, tool_use
 
 

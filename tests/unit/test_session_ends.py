@@ -248,3 +248,17 @@ async def test_many_sessions_share_one_model(tmp_path: Path) -> None:
                 return (await session.ask(f"[[script:{n}]]")).content
 
         assert await asyncio.gather(*map(work, range(count))) == [(text(f"I am {n}."),) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "usage", "turn"),
+    [(Limits(turns=5), {}, 4), (Limits(money_usd=0.05), {"input_tokens": 21_000}, 1)],
+)
+async def test_the_model_is_told_once_when_a_limit_is_near(
+    tmp_path: Path, limits: Limits, usage: dict[str, int], turn: int
+) -> None:
+    script = [Turn([do(name)], usage=usage if name == "a" else {}) for name in "abcd"]
+    async with bench(tmp_path, [*script, "Done."], limits=limits, name="claude-sonnet-5-5") as it:
+        await it.session.ask("Go.")
+        told = [str(blocks[-1].get("text", "")) for blocks in it.sent()]
+    assert [number for number, text in enumerate(told, start=1) if "80 %" in text] == [turn]

@@ -105,7 +105,8 @@ def tool_use(name: str, input: Mapping[str, Any] | None = None, *, id: str | Non
 class ScriptedApi:
     """`async with ScriptedApi([Turn([tool_use("Read", {...})]), "Done."]) as api:` then talk to `api.url`.
 
-    `scripts` are picked by marker. `key` is the only accepted key, any if None. `hits` are what a server-side web
+    `scripts` are picked by marker. `to_words` are turns that are played, whatever their number, where the newest block
+    of the request holds these words. `key` is the only accepted key, any if None. `hits` are what a server-side web
     search finds. What came in is in `requests`, refused ones included. After the last turn it answers "Done.".
     """
 
@@ -114,11 +115,13 @@ class ScriptedApi:
         turns: Script = (),
         *,
         scripts: Mapping[str, Script] | None = None,
+        to_words: Mapping[str, Turn | str] | None = None,
         key: str | None = None,
         hits: Sequence[Mapping[str, str]] = (),
     ) -> None:
         self.requests: list[Request] = []
         self._scripts = {"": turns, **(scripts or {})}
+        self._to_words = to_words or {}
         self._key = key
         self._hits = hits
         self._attempts: Counter[tuple[str, int]] = Counter()
@@ -189,6 +192,9 @@ class ScriptedApi:
         if body.get("tools") and all(str(tool.get("type")).startswith("web_search_") for tool in body["tools"]):
             return _found(self._hits), None, number
         turn = _turn(script[number]) if number < len(script) else Turn([text("Done.")])
+        newest = json.dumps(messages[-1]["content"][-1:])
+        for words in (words for words in self._to_words if words in newest):
+            turn, key = _turn(self._to_words[words]), f"{key} {words}"
         self._attempts[key, number] += 1
         attempt = self._attempts[key, number]
         return turn, turn.faults[attempt - 1] if attempt <= len(turn.faults) else None, number

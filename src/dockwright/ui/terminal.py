@@ -23,6 +23,7 @@ from dockwright.events import (
     CheckpointMade,
     Claim,
     ClaimsJudged,
+    Compacted,
     Event,
     JsonObject,
     ModelRetried,
@@ -149,6 +150,8 @@ class TerminalSink:
                 page.facts("retry", Text(again, "yellow"))
             case CheckpointMade(turn=turn, commit=commit) if self._verbose:
                 page.facts("saved", Text(f"turn {turn} as {commit[:10]}", "dim"))
+            case Compacted(tokens=tokens, cost=cost):
+                page.facts("context", f"summarised at {amount(tokens)} tokens", money(cost))
             case Restored(turn=turn, commit=commit):
                 page.facts("undone", f"back to the end of turn {turn} ({commit[:10]})")
             case BoundaryTested(purpose="work") | BoundaryTested(leaks=[_, *_]):
