@@ -28,7 +28,8 @@ class Engine:
             self._process = await asyncio.create_subprocess_exec(
                 "unshare", "--net", "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec",
                 "--host", self.host, "--pidfile", folder / "pid", "--bridge", "none", "--iptables=false",
-                "--config-file", folder / "none", "--containerd-namespace", name, "--containerd-plugins-namespace", f"{name}-plugins",
+                "--config-file", folder / "none", "--containerd-namespace", name,
+                "--containerd-plugins-namespace", f"{name}-plugins",
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         async with asyncio.timeout(_SECONDS):

@@ -19,7 +19,7 @@ async def test_persona_task_notes_and_open_files_are_there_word_for_word(tmp_pat
     (tmp_path / "config" / "dockwright" / "config.toml").write_text("[model]\ncontext_window = 200_000\n")
     change = tool_use("Bash", {"command": "echo echo changed >> app.sh"})
     script = [Turn([WRITE]), Turn([change], usage=BIG)]
-    words = {
+    words: dict[str, Turn | str] = {
         SUMMARY: "app.sh is written and was run.",
         "completed with no output": Turn([REPORT]),
         "was taken": "Done.",
