@@ -13,6 +13,7 @@ class Output(StrEnum):
     TEXT = "text"
     JSON = "json"
     JSON_LINES = "json-lines"
+    STREAM_JSON = "stream-json"
 
 
 class Deliver(StrEnum):

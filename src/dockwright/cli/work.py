@@ -160,6 +160,7 @@ def chat(
 
 def sinks_for(output: Output, verbose: bool, past: Iterable[Event] = ()) -> tuple[tuple[Sink, ...], Any]:
     """What prints a run, and how to close it. `past` are the events of a run that is taken up."""
+    from dockwright.export.stream_json import StreamJsonSink
     from dockwright.ui.jsonl import JsonLinesSink
     from dockwright.ui.terminal import TerminalSink
 
@@ -169,5 +170,7 @@ def sinks_for(output: Output, verbose: bool, past: Iterable[Event] = ()) -> tupl
             return (sink,), sink.close
         case Output.JSON_LINES:
             return (JsonLinesSink(sys.stdout),), lambda: None
+        case Output.STREAM_JSON:
+            return (StreamJsonSink(sys.stdout),), lambda: None
         case Output.JSON:
             return (), lambda: None
