@@ -11,11 +11,11 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
+from dockwright.claim import Claim
 from dockwright.errors import ExitCode
 from dockwright.events import (
     Answered,
     CheckFinished,
-    Claim,
     ClaimsJudged,
     Compacted,
     Delivered,

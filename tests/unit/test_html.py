@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.unit.test_report_page import AT, FULL
 
-from dockwright.events import Answered, Claim, Event, Evidence, ToolFinished, ToolStarted, Usage
+from dockwright.claim import Claim, Evidence
+from dockwright.events import Answered, Event, ToolFinished, ToolStarted, Usage
 from dockwright.ui.html import render
 
 EVIL = "<img src=x onerror=alert(1)><script>document.title='owned'</script>\"'&\u202e\x1b[31m"

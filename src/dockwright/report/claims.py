@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 
-from dockwright.events import Claim, Event, Evidence, Reported
+from dockwright.claim import Claim, Evidence
+from dockwright.events import Event, Reported
 from dockwright.report.evidence import Ledger, is_test, marks, path_of
 from dockwright.workspace import Workspace
 from dockwright.workspace.objects import FILE, PROGRAM, blobs, sizes, tree_of

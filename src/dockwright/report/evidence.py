@@ -10,15 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from dockwright.events import (
-    CheckFinished,
-    Event,
-    Evidence,
-    ProofStarted,
-    SandboxStarted,
-    ToolFinished,
-    ToolStarted,
-)
+from dockwright.claim import Evidence
+from dockwright.events import CheckFinished, Event, ProofStarted, SandboxStarted, ToolFinished, ToolStarted
 from dockwright.sandbox import WORKSPACE
 
 _MARK = re.compile(r"\[\[(.+?)\]\](?!\])")

@@ -8,7 +8,8 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
-from dockwright.events import CheckFinished, Claim, Evidence
+from dockwright.claim import Claim, Evidence
+from dockwright.events import CheckFinished
 from dockwright.result import RunResult, meaning
 from dockwright.tools.output import quoted
 from dockwright.ui.visible import visible

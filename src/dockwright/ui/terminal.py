@@ -15,13 +15,13 @@ from types import TracebackType
 from rich.console import Console
 from rich.text import Text
 
+from dockwright.claim import Claim
 from dockwright.events import (
     Answered,
     AnswerStarted,
     BoundaryTested,
     CheckFinished,
     CheckpointMade,
-    Claim,
     ClaimsJudged,
     Compacted,
     Event,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from dockwright.events import CheckFinished, Claim, Event, Evidence
+from dockwright.claim import Claim, Evidence
+from dockwright.events import CheckFinished, Event
 from dockwright.result import RunResult, meaning
 from dockwright.ui.html.style import STYLE
 from dockwright.ui.html.transcript import diff, fold, plan, pre, transcript
