@@ -11,7 +11,7 @@ import re
 import secrets
 import socket
 import ssl
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ _TMPFS_INODES = 200_000  # each takes about a kilobyte of memory
 # What an image could set to change what the loader puts into our programs; a variable can be emptied, not unset.
 _HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
 _MARK = "-owner"
+_FILLED = "dockwright.filled"
 HOSTS = "dockwright.hosts"  # the label of images that bring /etc/hosts, which the engine otherwise writes
 _RUNNER_ENDED = b"dockwright: the runner ended\n"
 # PID 1 of the container: starts the first runner on the container's own stdin and stdout (another `docker exec` costs
@@ -258,24 +259,27 @@ class Docker:
         )
 
     def _runtime_volume(self, client: DockerClient) -> str:
-        """The volume with the runtime, filled by the engine from the image when a container first uses it."""
+        """The volume with the runtime, filled by the engine from the image when a container first uses it.
+
+        Which one that is says the label of an empty volume, made when the other was full: whoever comes meanwhile, or
+        after one that was killed over it, fills another."""
         from docker.errors import NotFound
         from docker.types import Mount
 
         image = find_image(client, self._runtime_image)
-        name = f"dockwright-runtime-{str(image.id).removeprefix('sha256:')[:16]}"
-        try:
-            if client.volumes.get(name).attrs["Labels"].get("dockwright.runtime") == "filled":
-                return name
-        except NotFound:
-            pass
+        sign = f"dockwright-runtime-{str(image.id).removeprefix('sha256:')[:16]}"
+        with suppress(NotFound):
+            return _that_is_there(client, sign)
         client.api.timeout = API_SECONDS  # it copies the whole runtime
-        client.volumes.create(name, labels={"dockwright.runtime": "filled"})
+        mine = f"{sign}-{secrets.token_hex(4)}"
         filler = client.containers.create(
-            image, [f"{RUNTIME}/bin/python3"], mounts=[Mount(RUNTIME, name, type="volume")]
+            image, [f"{RUNTIME}/bin/python3"], labels={OWNER: owner()}, mounts=[Mount(RUNTIME, mine, type="volume")]
         )
         filler.remove()
-        return name
+        client.volumes.create(sign, labels={_FILLED: mine})
+        if (filled := _that_is_there(client, sign)) != mine:
+            client.volumes.get(mine).remove()
+        return filled
 
     def _exec(self) -> socket.socket:
         """Start another runner as uid 0 of the container."""
@@ -320,6 +324,18 @@ class Docker:
                     persist(partial(volume.remove, force=True))
         finally:
             client.close()
+
+
+def _that_is_there(client: DockerClient, sign: str) -> str:
+    """The volume that a sign names. Raises NotFound where it, or the sign, is not there; such a sign is taken away."""
+    from docker.errors import NotFound
+
+    found = client.volumes.get(sign)
+    try:
+        return str(client.volumes.get((found.attrs["Labels"] or {}).get(_FILLED, "-")).name)
+    except NotFound:
+        found.remove(force=True)
+        raise
 
 
 def _variables(image: dict[str, Any]) -> dict[str, str]:
