@@ -56,13 +56,14 @@ async def around(turn: int, folder: Path) -> tuple[float, float]:
     events = [*past(before)]
     async with ScriptedApi([*["" for _ in range(before)], *new, "Done."]) as api:
         settings = ModelSettings(base_url=api.url, name="claude-sonnet-5-5", context_window=10**9)
-        sinks = (Outcome(events).take, Moments(events).add)
+        arrived: list[float] = []
+        clock = lambda event: arrived.append(time.perf_counter()) if isinstance(event, TurnStarted) else None  # noqa: E731
+        sinks = (Outcome(events).take, Moments(events).add, clock)
         with Journal(folder / f"{turn}.jsonl", sinks) as journal:
             async with Model(settings) as model:
                 context = ToolContext(cast(Sandbox, None))
                 session = Session(model, {"Look": Look}, context, journal, system=(), events=events)
                 await session.ask(None)
-        arrived = [request.at for request in api.requests]
         bodies: list[Any] = [dict(request.body) for request in api.requests[1:-1]]
         ours = (arrived[-1] - arrived[1]) / (len(arrived) - 2)
         async with AsyncAnthropic(base_url=api.url, api_key="none", max_retries=0) as client:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from tests.e2e.running import REPORT, WRITE, Desk, leftovers
 
+from dockwright.events import Restored
+from dockwright.journal import read
 from dockwright.run.normal import normal
-from dockwright.testing.scripted_api import Turn, tool_use
+from dockwright.testing.scripted_api import ScriptedApi, Turn, tool_use
 
 COMMIT = (
     "git add -A && git -c user.name=A -c user.email=a@example.invalid commit -qm one && git log --format='%h %cd %s'"
@@ -62,6 +64,32 @@ async def test_a_run_is_equal_to_itself_without_its_repository_and_what_was_tamp
         ],
     )
     assert leftovers(run.name) == []
+
+
+@pytest.mark.bubblewrap
+async def test_what_was_taken_back_and_taken_up_again_is_played_so(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    lines = [Turn([tool_use("Bash", {"command": f"echo {n} >> all; cat all"})]) for n in range(3)]
+    script: list[Turn | str] = [Turn([WRITE]), *lines, Turn([REPORT]), "Done."]
+    async with ScriptedApi(script) as api:
+        assert (await desk.call(api, *desk.arguments("bubblewrap")))[0] == 0
+        (run,) = desk.runs
+        assert (await desk.call(api, "undo", run.name, "4"))[0] == 0
+        assert (await desk.call(api, "resume", run.name))[0] == 0
+    assert [event.turn for event in read(run / "journal.jsonl") if isinstance(event, Restored)] == [2]
+    assert await desk.call(None, "replay", run.name, "--check") == (0, f"{run.name}: every result is as it was.\n")
+
+
+@pytest.mark.docker
+async def test_a_call_that_was_interrupted_is_not_played_and_a_run_is_shown_turn_by_turn(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    script: list[Turn | str] = [Turn([WRITE]), Turn([tool_use("Bash", {"command": "sleep 100"})])]
+    await desk.interrupt(script, lambda api: len(api.requests) == 2)
+    (run,) = desk.runs
+    code, output = await desk.call(None, "replay", run.name)
+    assert code == 0
+    assert "Turn 2: Bash was interrupted in the run, so it is not played." in " ".join(output.split())
+    assert output.index("turn 1    Write app.sh") < output.index("turn 2    Bash  sleep 100")
 
 
 @pytest.mark.parametrize(

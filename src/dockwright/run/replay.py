@@ -165,6 +165,8 @@ class _Stage:
     async def _call(self, started: ToolStarted) -> None:
         was = self._finished.get(started.id)
         if was is None or (was.is_error and was.content in (UNFINISHED, BY_USER)):
+            if was is not None:
+                self.journal.tell(was)
             text = f"Turn {started.turn}: {started.name} was interrupted in the run, so it is not played."
             self.journal.tell(Noted(text=text))
             return
