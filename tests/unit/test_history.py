@@ -22,8 +22,8 @@ def turns(first: int, last: int) -> list[Event]:
         events += [
             Prompted(content=(text(f"Word {turn}."),), source="harness"),
             TurnStarted(turn=turn),
-            Answered(turn=turn, id="m", model="m", content=(text("I look."), call), stop_reason="tool_use", usage=Usage(),
-                     cost=0.0, seconds=0.0),
+            Answered(turn=turn, id="m", model="m", content=(text("I look."), call), stop_reason="tool_use",
+                     usage=Usage(), cost=0.0, seconds=0.0),
             ToolStarted(turn=turn, id=f"toolu_{turn}", name="Look", input={"path": f"{turn}"}),
             ToolFinished(turn=turn, id=f"toolu_{turn}", name="Look", content=f"saw {turn}", is_error=False,
                          seconds=0.0),

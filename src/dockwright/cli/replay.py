@@ -25,15 +25,18 @@ def replay(
 ) -> None:
     """Play a run again without a model: its calls act anew in a fresh sandbox, and what diverges is told."""
     from dockwright.run import replay as replaying
+    from dockwright.run.order import load_order
     from dockwright.ui.terminal import TerminalSink
 
     folder = find_run(run)
+    _, config = load_order(folder)
+    where = host(config)
     if check:
-        found = wait_for(replaying.replay(folder, host()))
+        found = wait_for(replaying.replay(folder, where))
     else:
         sink = TerminalSink(console(), verbose=verbose)
         try:
-            found = wait_for(replaying.replay(folder, host(), (sink,)))
+            found = wait_for(replaying.replay(folder, where, (sink,)))
         finally:
             sink.close()
     for divergence in found:
