@@ -52,7 +52,7 @@ class History:
         self._calls: dict[str, ToolStarted] = {}
         self.used_ids: set[str] = set()  # of calls, also of those that a summary replaced
         self._results: dict[str, ToolFinished] = {}
-        self._settled: list[tuple[str, list[JsonObject]]] = []  # the messages of the turns before the last answer,
+        self._settled: list[JsonObject] = []  # the messages of the turns before the last answer,
         self._folded = 0  # which are folded once: how many items are in them
         self._summary = -1  # where the newest is among the items
 
@@ -146,12 +146,12 @@ class History:
         self._folded = max(self._folded, last)
         said = [*self._settled]
         if said:
-            said[-1] = (said[-1][0], [*said[-1][1]])
+            said[-1] = {**said[-1], "content": [*cast(list[JsonValue], said[-1]["content"])]}
         for item in self._items[self._folded :]:
             self._fold(said, item)
-        return [{"role": role, "content": cast(list[JsonValue], content)} for role, content in said]
+        return said
 
-    def _fold(self, said: list[tuple[str, list[JsonObject]]], item: _Item) -> None:
+    def _fold(self, said: list[JsonObject], item: _Item) -> None:
         if isinstance(item, Prompted | Compacted):
             _say(said, "user", item.content)
             return
@@ -214,14 +214,14 @@ class History:
         return {**result, "is_error": True} if finished.is_error else result
 
 
-def _say(said: list[tuple[str, list[JsonObject]]], role: str, content: Iterable[JsonObject]) -> None:
+def _say(said: list[JsonObject], role: str, content: Iterable[JsonObject]) -> None:
     blocks = [block for block in content if not is_blank(block)]
     if not blocks:
         return
-    if said and said[-1][0] == role == "user":
-        said[-1][1].extend(blocks)
+    if said and said[-1]["role"] == role == "user":
+        cast(list[JsonValue], said[-1]["content"]).extend(blocks)
     else:
-        said.append((role, blocks))
+        said.append({"role": role, "content": cast(list[JsonValue], blocks)})
 
 
 def is_blank(block: JsonObject) -> bool:

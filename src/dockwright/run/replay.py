@@ -86,7 +86,7 @@ async def replay(folder: Path, host: Host, sinks: Sequence[Sink] = ()) -> tuple[
     with tempfile.TemporaryDirectory(prefix=".replay-", dir=folder) as name:
         state = Path(name)
         await asyncio.to_thread(share_kept, folder, state)
-        with Journal(state / "journal.jsonl", tuple(sinks)) as journal:
+        with Journal(state / "journal.jsonl", tuple(sinks), host.redaction) as journal:
             workspace = replace(Workspace.load(folder), state=state)
             async with _Stage(task, config, host, journal, workspace, events) as stage:
                 for event in events:
