@@ -5,6 +5,7 @@ grep      our Grep against a bare rg on the same tree of 20,000 files, both in t
 tunnel    bytes through the channel against a plain TCP connection on loopback
 keep      what keeping the files after a call costs, against `git status` on the same tree of 20,000 files
 session   20 turns of one call each over the scripted API: our time between an answer and the next request
+growth    a turn around the 100th and the 1,000th, against sending the same bodies with the SDK alone
 start     `dockwright --help` as a process, and the memory of this process
 """
 
@@ -20,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from benchmarks.checkpoint import checkpoint_cost
+from benchmarks.long_session import growth
 from benchmarks.session import session_cost
 from benchmarks.tunnel import tunnels
 from dockwright.sandbox import Sandbox, open_sandbox
@@ -125,6 +127,7 @@ async def main() -> None:
         await tunnels(sandbox)
         with tempfile.TemporaryDirectory() as folder:
             await session_cost(sandbox, Path(folder))
+            await growth(Path(folder))
         with tempfile.TemporaryDirectory() as folder:
             await checkpoint_cost(sandbox, Path(folder))
     await start()

@@ -117,42 +117,14 @@ class Calls:
                 self._known = True
         call.began = time.monotonic()
         await append(self._journal, ToolStarted(turn=self._turn, id=call.id, name=call.name, input=call.input))
-        tool, asked = self._tools.get(call.name), self._context.asked
-        alone = tool is not None and not tool.read_only  # so what is asked of the network now, this call asks
-        asked.call = call.id if alone else None
-        try:
-            result = await self._act(call)
-        except (ToolError, OSError) as error:
-            result = error_result(error)
-        finally:
-            asked.call = None
-        if alone and (denied := asked.untold()):
-            result = replace(result, text="\n".join((result.text, *denied)))
-        if self._context.word and (word := await self._context.word()):
-            said: JsonObject = {"type": "text", "text": word}
-            blocks = (*result.blocks, said) if result.blocks else ()
-            result = replace(result, text=f"{result.text}\n{word}", blocks=blocks)
+        tool = self._tools.get(call.name)
+        alone = tool is not None and not tool.read_only
+        show = lambda text: self._journal.show(ToolOutput(id=call.id, text=text))  # noqa: E731
+        self._context.on_output = show if alone else None
+        result = await carry_out(call.id, call.name, call.input, self._tools, self._context)
         if self._after_change and alone:
             await self._after_change(self._turn)
         await self._finish(call, result)
-
-    async def _act(self, call: _Call) -> ToolResult:
-        if UNPARSED in call.input:
-            sent = str(call.input[UNPARSED])
-            raise Refused(
-                f"InputValidationError: {call.name} was called with input that is not a JSON object, or was cut off by "
-                f"the limit on output tokens. Nothing was run. You sent (first {_SHOWN} characters): {sent[:_SHOWN]}"
-            )
-        tool = self._tools.get(call.name)
-        if tool is None:
-            raise Refused(unknown_tool_text(call.name))
-        try:
-            wanted = tool.model_validate(call.input)
-        except ValidationError as error:
-            return error_result(error)
-        show = lambda text: self._journal.show(ToolOutput(id=call.id, text=text))  # noqa: E731
-        self._context.on_output = None if tool.read_only else show  # what is not read-only runs alone
-        return await wanted.run(self._context)
 
     async def _finish(self, call: _Call, result: ToolResult) -> None:
         call.finished = True
@@ -170,6 +142,41 @@ class Calls:
                 seconds=time.monotonic() - (call.began or time.monotonic()),
             ),
         )
+
+
+async def carry_out(
+    id: str, name: str, given: JsonObject, tools: Mapping[str, type[Tool]], context: ToolContext  # noqa: A002
+) -> ToolResult:  # fmt: skip
+    """What came of a call as the model made it, with what it has to know of the network and the services; every failure
+    that it should read of is a result."""
+    tool, asked = tools.get(name), context.asked
+    alone = tool is not None and not tool.read_only  # so what is asked of the network now, this call asks
+    asked.call = id if alone else None
+    try:
+        result = await _act(name, given, tool, context)
+    except (ToolError, OSError, ValidationError) as error:
+        result = error_result(error)
+    finally:
+        asked.call = None
+    if alone and (denied := asked.untold()):
+        result = replace(result, text="\n".join((result.text, *denied)))
+    if context.word and (word := await context.word()):
+        said: JsonObject = {"type": "text", "text": word}
+        blocks = (*result.blocks, said) if result.blocks else ()
+        result = replace(result, text=f"{result.text}\n{word}", blocks=blocks)
+    return result
+
+
+async def _act(name: str, given: JsonObject, tool: type[Tool] | None, context: ToolContext) -> ToolResult:
+    if UNPARSED in given:
+        sent = str(given[UNPARSED])
+        raise Refused(
+            f"InputValidationError: {name} was called with input that is not a JSON object, or was cut off by "
+            f"the limit on output tokens. Nothing was run. You sent (first {_SHOWN} characters): {sent[:_SHOWN]}"
+        )
+    if tool is None:
+        raise Refused(unknown_tool_text(name))
+    return await tool.model_validate(given).run(context)
 
 
 async def append(journal: Journal, event: Event) -> None:

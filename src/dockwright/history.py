@@ -7,6 +7,7 @@ stop at any event. Whatever is missing after a crash or an interrupt, every tool
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from pydantic import JsonValue
 
@@ -26,6 +27,7 @@ from dockwright.events import (
 )
 
 _Item = Prompted | AnswerStarted | Answered | Compacted
+_ANSWERS = (AnswerStarted, Answered)
 UNFINISHED = "Interrupted before it finished. What it had done by then stands."
 NOT_STARTED = "Not run: the turn was interrupted before."
 
@@ -50,6 +52,9 @@ class History:
         self._calls: dict[str, ToolStarted] = {}
         self.used_ids: set[str] = set()  # of calls, also of those that a summary replaced
         self._results: dict[str, ToolFinished] = {}
+        self._settled: list[JsonObject] = []  # the messages of the turns before the last answer,
+        self._folded = 0  # which are folded once: how many items are in them
+        self._summary = -1  # where the newest is among the items
 
     def add(self, event: Event) -> None:
         match event:
@@ -61,6 +66,7 @@ class History:
                 self.cost += event.cost or 0.0
                 self._ask_again()
                 self._items.append(event)
+                self._fold_anew()
             case TurnStarted(turn=turn):
                 self.turn = turn
                 self._starts[turn] = len(self._items)
@@ -69,7 +75,8 @@ class History:
             case Answered():
                 self.cost += event.cost or 0.0
                 self.used_ids.update(_ids(event))
-                self._items = [item for item in self._items if not _is_start(item, event.turn)] + [event]
+                at = self._starts.get(event.turn, 0)
+                self._items[at:] = [*(item for item in self._items[at:] if not _is_start(item, event.turn)), event]
             case ToolStarted():
                 self._calls[event.id] = event
                 self.used_ids.add(event.id)
@@ -77,6 +84,7 @@ class History:
                 self._results[event.id] = event
             case Restored(turn=turn):
                 self._items = self._items[: self._end(turn)]
+                self._fold_anew()
 
     def _ask_again(self) -> None:
         """Where its answer never came, a turn is not counted."""
@@ -128,32 +136,50 @@ class History:
 
     def messages(self) -> list[JsonObject]:
         """User and assistant messages; consecutive user content is one message, results first."""
-        said: list[tuple[str, list[JsonObject]]] = []
-        for item in self._current():
-            if isinstance(item, Prompted | Compacted):
-                _say(said, "user", item.content)
-                continue
-            content = self._content(item)
-            _say(said, "assistant", content)
-            _say(said, "user", [self._result(block) for block in content if block["type"] == "tool_use"])
-        return [{"role": role, "content": list(content)} for role, content in said]
+        last = next((i for i in reversed(range(len(self._items))) if isinstance(self._items[i], _ANSWERS)), 0)
+        if self._folded == 0:
+            for item in self._before():
+                self._fold(self._settled, item)
+            self._folded = self._summary + 1
+        for item in self._items[self._folded : last]:
+            self._fold(self._settled, item)
+        self._folded = max(self._folded, last)
+        said = [*self._settled]
+        if said:
+            said[-1] = {**said[-1], "content": [*cast(list[JsonValue], said[-1]["content"])]}
+        for item in self._items[self._folded :]:
+            self._fold(said, item)
+        return said
 
-    def _current(self) -> list[_Item]:
-        """What the newest summary did not replace, after it."""
-        at = next((i for i in reversed(range(len(self._items))) if isinstance(self._items[i], Compacted)), None)
-        if at is None:
-            return self._items
-        summary = self._items[at]
+    def _fold(self, said: list[JsonObject], item: _Item) -> None:
+        if isinstance(item, Prompted | Compacted):
+            _say(said, "user", item.content)
+            return
+        content = self._content(item)
+        _say(said, "assistant", content)
+        _say(said, "user", [self._result(block) for block in content if block["type"] == "tool_use"])
+
+    def _fold_anew(self) -> None:
+        """What was folded does not hold any more."""
+        self._settled, self._folded = [], 0
+        at = (i for i in reversed(range(len(self._items))) if isinstance(self._items[i], Compacted))
+        self._summary = next(at, -1)
+
+    def _before(self) -> list[_Item]:
+        """The newest summary and what it kept, if there is one."""
+        if self._summary < 0:
+            return []
+        summary = self._items[self._summary]
         assert isinstance(summary, Compacted)  # noqa: S101 - for the type checker
-        kept = self._items[self._end(summary.kept_from - 1, at) : at]
-        return [summary, *(item for item in kept if not isinstance(item, Compacted)), *self._items[at + 1 :]]
+        kept = self._items[self._end(summary.kept_from - 1, self._summary) : self._summary]
+        return [summary, *(item for item in kept if not isinstance(item, Compacted))]
 
     def sizes(self) -> list[tuple[int, int]]:
         """Of each answered turn that the next request has, the newest first: its number and about how many bytes it
         is, what was asked before it included."""
         sizes: list[tuple[int, int]] = []
         size = 0
-        for item in self._current():
+        for item in (*self._before(), *self._items[self._summary + 1 :]):
             if isinstance(item, Compacted):
                 continue
             size += len(item.model_dump_json())
@@ -188,14 +214,14 @@ class History:
         return {**result, "is_error": True} if finished.is_error else result
 
 
-def _say(said: list[tuple[str, list[JsonObject]]], role: str, content: Iterable[JsonObject]) -> None:
+def _say(said: list[JsonObject], role: str, content: Iterable[JsonObject]) -> None:
     blocks = [block for block in content if not is_blank(block)]
     if not blocks:
         return
-    if said and said[-1][0] == role == "user":
-        said[-1][1].extend(blocks)
+    if said and said[-1]["role"] == role == "user":
+        cast(list[JsonValue], said[-1]["content"]).extend(blocks)
     else:
-        said.append((role, blocks))
+        said.append({"role": role, "content": cast(list[JsonValue], blocks)})
 
 
 def is_blank(block: JsonObject) -> bool:

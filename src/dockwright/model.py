@@ -16,7 +16,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from itertools import count
+from itertools import count, islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -324,8 +324,8 @@ def _mark_messages(messages: Sequence[JsonObject]) -> list[JsonObject]:
     """Cache up to the newest user message, and up to the one before it: that is where the last request put its mark,
     and looking back from the new one alone misses it when the turn had more than 20 blocks."""
     marked = list(messages)
-    users = [index for index, message in enumerate(marked) if message["role"] == "user"]
-    for index in users[-2:]:
+    users = (index for index in reversed(range(len(marked))) if marked[index]["role"] == "user")
+    for index in islice(users, 2):
         content: Any = marked[index]["content"]
         cached: Any = _mark(content)
         marked[index] = {**marked[index], "content": cached}

@@ -3,6 +3,9 @@
 import io
 import json
 from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from dockwright.events import Answered, RunFinished, RunStarted, SessionStarted, ToolFinished
 from dockwright.export.atif import trajectory
@@ -10,23 +13,92 @@ from dockwright.export.stream_json import StreamJsonSink
 from dockwright.journal import read
 
 EVENTS = [*read(Path(__file__).parents[2] / "examples" / "recorded" / "orders.jsonl")]
-STEP = {
-    "step_id", "timestamp", "source", "message", "model_name", "reasoning_content", "tool_calls", "observation",
-    "metrics", "llm_call_count", "extra",
-}  # fmt: skip
-AGENT_ONLY = {"model_name", "reasoning_content", "tool_calls", "metrics"}
+
+
+class Strict(BaseModel):
+    """What ATIF v1.8 allows where we use it: no field of one's own but in `extra`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ToolCall(Strict):
+    tool_call_id: str
+    function_name: str
+    arguments: dict[str, Any]
+
+
+class Result(Strict):
+    source_call_id: str
+    content: str
+    extra: dict[str, Any] = {}
+
+
+class Observation(Strict):
+    results: list[Result]
+
+
+class Metrics(Strict):
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    cost_usd: float = 0.0
+
+
+class Step(Strict):
+    step_id: int
+    timestamp: str
+    source: Literal["system", "user", "agent"]
+    message: str
+    model_name: str | None = None
+    reasoning_content: str | None = None
+    llm_call_count: int | None = None
+    tool_calls: list[ToolCall] | None = None
+    observation: Observation | None = None
+    metrics: Metrics | None = None
+    extra: dict[str, Any] = {}
+
+    @property
+    def of_the_agent(self) -> tuple[object, ...]:
+        return self.model_name, self.reasoning_content, self.tool_calls, self.metrics
+
+
+class Agent(Strict):
+    name: str
+    version: str
+    model_name: str | None = None
+    tool_definitions: list[dict[str, Any]] = []
+    extra: dict[str, Any] = {}
+
+
+class FinalMetrics(Strict):
+    total_prompt_tokens: int
+    total_completion_tokens: int
+    total_cached_tokens: int
+    total_steps: int
+    total_cost_usd: float = 0.0
+
+
+class Trajectory(Strict):
+    schema_version: Literal["ATIF-v1.8"]
+    session_id: str
+    agent: Agent
+    steps: list[Step]
+    final_metrics: FinalMetrics
+    extra: dict[str, Any] = {}
 
 
 def test_a_trajectory_has_the_steps_in_order_and_no_field_that_atif_does_not_know() -> None:
-    made = trajectory(EVENTS, "1")
-    steps = made["steps"]
-    assert (made["schema_version"], [step["step_id"] for step in steps]) == ("ATIF-v1.8", [*range(1, len(steps) + 1)])
-    assert sum(step["source"] == "agent" for step in steps) == sum(isinstance(event, Answered) for event in EVENTS)
-    for step in steps:
-        assert set(step) <= (STEP if step["source"] == "agent" else STEP - AGENT_ONLY)
-        calls = {call["tool_call_id"] for call in step.get("tool_calls", ())}
-        assert {result["source_call_id"] for result in step.get("observation", {}).get("results", ())} <= calls
-    assert json.loads(json.dumps(made)) == made
+    made = Trajectory.model_validate(trajectory(EVENTS, "1"))
+    assert [step.step_id for step in made.steps] == [*range(1, made.final_metrics.total_steps + 1)]
+    agents = [step for step in made.steps if step.source == "agent"]
+    assert len(agents) == sum(isinstance(event, Answered) for event in EVENTS)
+    assert {step.of_the_agent for step in made.steps if step.source != "agent"} <= {(None,) * 4}
+    called = {call.tool_call_id for step in agents for call in step.tool_calls or ()}
+    observed = [(step, result) for step in agents if step.observation for result in step.observation.results]
+    for step, result in observed:
+        assert result.source_call_id in {call.tool_call_id for call in step.tool_calls or ()}
+    finished = {event.id for event in EVENTS if isinstance(event, ToolFinished)}
+    assert {result.source_call_id for _, result in observed} == finished & called
 
 
 def test_stream_json_is_a_line_for_each_block_and_result_and_ends_with_the_result() -> None:

@@ -173,7 +173,7 @@ async def test_an_id_of_an_earlier_turn_is_not_used_again() -> None:
         {"role": "user", "content": [result]},
     ]
     async with ScriptedApi([Turn([READ]), Turn([READ])]) as api, Model(settings(api)) as model:
-        answer = await model.answer(system=[], tools=[], messages=messages)
+        answer = await model.answer(system=[], tools=[], messages=messages, used_ids={"toolu_1"})
     assert [block["id"] == "toolu_1" for block in answer.content] == [False]
 
 

@@ -58,7 +58,8 @@ async def fork(folder: Path, turn: int, prompt: str | None = None) -> Path:
             backend = {"backend": event.backend}
             config = config.model_copy(update={"sandbox": config.sandbox.model_copy(update=backend)})
     into = folder.with_name(new.run)
-    await asyncio.to_thread(_copy, folder, into)
+    await asyncio.to_thread(into.mkdir, mode=0o700)
+    await asyncio.to_thread(share_kept, folder, into)
     copy = replace(workspace, state=into, last=await checkpoint_of(workspace, moment))
     await asyncio.to_thread(copy.save)
     await asyncio.to_thread(save_order, into, new, config)
@@ -92,7 +93,7 @@ def _taken_over(event: Event, run: str, prompt: str) -> Event:
             return event
 
 
-def _copy(folder: Path, into: Path) -> None:
+def share_kept(folder: Path, into: Path) -> None:
     """What was kept: objects and archives never change, so they are shared where the disk can."""
 
     def share(source: str, target: str) -> None:
@@ -105,7 +106,6 @@ def _copy(folder: Path, into: Path) -> None:
                 pass
         shutil.copy2(source, target)
 
-    into.mkdir(mode=0o700)
     for name in ("objects.git", "git", "services"):
         if (folder / name).exists():
             shutil.copytree(folder / name, into / name, copy_function=share)

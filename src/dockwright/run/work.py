@@ -284,13 +284,7 @@ def _session(
     after_change: Callable[[int], Awaitable[None]],
     events: Sequence[Event],
 ) -> Session:
-    names = [name for tool in wanted for name in (tool, *COMPANIONS.get(tool, ()))]
-    tools: dict[str, type[Tool]] = {name: TOOLS[name] for name in dict.fromkeys(names)}
-    report = (
-        None if task.at_desk else report_tool(return_format(task.agent.prompt), lambda: Ledger.of(read(journal.path)))
-    )
-    if report:
-        tools[report.__name__] = report
+    tools, report = tools_of(task, wanted, lambda: Ledger.of(read(journal.path)))
     system = system_blocks(
         task.agent.prompt, workspace=WORKSPACE, tools=tuple(tools), network=sandbox.network,
         image=sandbox.place.image, contents=_contents(sandbox, host, config), checks=task.demands.told,
@@ -306,6 +300,16 @@ def _session(
     return Session(
         model, tools, context, journal, system=system, limits=limits, after_change=after_change, events=events
     )
+
+
+def tools_of(
+    task: Task, wanted: Sequence[str], ledger: Callable[[], Ledger]
+) -> tuple[dict[str, type[Tool]], type[Tool] | None]:
+    """What the model may call, and which of it takes the report, whose claims are looked up in `ledger`."""
+    names = [name for tool in wanted for name in (tool, *COMPANIONS.get(tool, ()))]
+    tools: dict[str, type[Tool]] = {name: TOOLS[name] for name in dict.fromkeys(names)}
+    report = None if task.at_desk else report_tool(return_format(task.agent.prompt), ledger)
+    return tools | ({report.__name__: report} if report else {}), report
 
 
 def _contents(sandbox: Sandbox, host: Host, config: Config) -> str:
