@@ -20,6 +20,7 @@ def bash(command: str) -> dict[str, Any]:
 
 
 REPORT = tool_use("SubmitReport", {"summary": "A shop.", "program": {"language": "sh", "entry_point": "sh app.sh"}})
+ANOTHER_RUNNER = "Another runner was started in the same sandbox"
 FILE = "/workspace/app.sh"
 TWELVE: list[Turn | str] = [
     Turn([bash("ls; cat README.md")]),
@@ -74,4 +75,8 @@ def carried_out(messages: list[dict[str, Any]]) -> list[Call]:
         (block["name"], json.dumps(block["input"]), block["id"]) for block in blocks if block["type"] == "tool_use"
     ]
     told = [(name, given, json.dumps(results[ident])) for name, given, ident in calls]
-    return [call for call in told if not any(why in call[2] for why in (UNFINISHED, NOT_STARTED))]
+    return [call for call in told if not was_interrupted(call[2])]
+
+
+def was_interrupted(told: str) -> bool:
+    return any(why in told for why in (UNFINISHED, NOT_STARTED, ANOTHER_RUNNER))
