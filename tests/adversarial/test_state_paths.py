@@ -8,12 +8,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tests.conftest import BACKENDS
+from tests.conftest import BACKENDS, new_place
 from tests.e2e.running import REPORT, WRITE, Desk
 from tests.repositories import new_repository
 
 from dockwright.errors import DockwrightError
 from dockwright.journal import Journal
+from dockwright.sandbox import open_sandbox
 from dockwright.testing.scripted_api import Turn
 from dockwright.workspace import snapshot
 from dockwright.workspace.durable import write_durably
@@ -71,12 +72,9 @@ async def test_a_planted_repository_in_the_state_folder_is_not_used(tmp_path: Pa
     assert sorted(path.name for path in (victim / ".git").rglob("*")) == before
 
 
-def test_a_name_in_tmp_cannot_be_guessed() -> None:
-    from dockwright.sandbox.bubblewrap import Bubblewrap
-
-    places = [Bubblewrap(Path("/"), "same") for _ in range(2)]
-    folders = sorted(Path(tempfile.gettempdir()).glob("dockwright-same-*"))
-    assert len({folder.name for folder in folders}) == len(places)
-    assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
-    for folder in folders:
-        folder.rmdir()
+async def test_a_name_in_tmp_cannot_be_guessed_and_nobody_else_looks_into_it() -> None:
+    async with open_sandbox(new_place("bubblewrap")) as one, open_sandbox(new_place("bubblewrap")) as other:
+        folders = [*Path(tempfile.gettempdir()).glob(f"dockwright-{one.place.id}-*")]
+        folders += Path(tempfile.gettempdir()).glob(f"dockwright-{other.place.id}-*")
+        assert len({folder.name.rpartition("-")[2] for folder in folders}) == len(folders) == 2
+        assert {stat.S_IMODE(folder.stat().st_mode) & 0o066 for folder in folders} == {0}

@@ -63,13 +63,9 @@ class Bubblewrap:
         self.disk, self.inodes = disk, inodes
         self._memory, self._pids = memory, pids
         self._group: cgroup.Group | None = None
-        there = _find(run)
-        if there and not again:
-            discard(there)
-            there = None
-        self.found: Found = "workspace" if there else "nothing"
+        self.found: Found = "nothing"
         self.left = False
-        self._folder = there or Path(tempfile.mkdtemp(prefix=f"{PREFIX}{run}-"))
+        self._folder: Path | None = None
         self.env: dict[str, str] = {}
         self._process: asyncio.subprocess.Process | None = None
 
@@ -77,23 +73,24 @@ class Bubblewrap:
         bwrap, runtime = shutil.which("bwrap"), self.runtime
         if bwrap is None:
             raise SandboxError("No bwrap on PATH. Install bubblewrap (apt-get install bubblewrap) or a Docker engine.")
-        workspace = self._folder / "workspace"
+        folder = self._folder = self._folder or self._find_or_make()
+        workspace = folder / "workspace"
         workspace.mkdir(mode=0o700, exist_ok=True)
-        (self._folder / OWNER_FILE).write_text(owner())
+        (folder / OWNER_FILE).write_text(owner())
         await self._end()
         if self._group is None:
-            self._group = cgroup.make(self._folder.name, memory=self._memory, pids=self._pids)
+            self._group = cgroup.make(folder.name, memory=self._memory, pids=self._pids)
             folders = self._group.folders if self._group else ()
-            (self._folder / GROUPS_FILE).write_text("\n".join(map(str, folders)))
+            (folder / GROUPS_FILE).write_text("\n".join(map(str, folders)))
         for name, text in _ETC.items():
-            (self._folder / name).write_text(text)
+            (folder / name).write_text(text)
         if os.getuid() == 0:
-            self._folder.chmod(0o711)
+            folder.chmod(0o711)
             os.chown(workspace, _UID, _UID)
         ours, theirs = socket.socketpair()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command(bwrap, runtime, workspace),
+                *self._command(bwrap, runtime, folder),
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=asyncio.subprocess.PIPE,
@@ -108,6 +105,15 @@ class Bubblewrap:
         self._listening = asyncio.create_task(self._listen(channel))
         channel.send(source())
         return channel
+
+    def _find_or_make(self) -> Path:
+        there = _find(self.id)
+        if there and self.again:
+            self.found = "workspace"
+            return there
+        if there:
+            discard(there)
+        return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{self.id}-"))
 
     @property
     def weakness(self) -> str:
@@ -140,7 +146,7 @@ class Bubblewrap:
 
     async def close(self) -> None:
         await self._end()
-        if not self.left:
+        if self._folder and not self.left:
             await asyncio.to_thread(discard, self._folder)
 
     async def _end(self) -> None:
@@ -169,7 +175,7 @@ class Bubblewrap:
             "(apt-get install python3 git ripgrep) or build a root file system: sandbox/build rootfs DIR."
         )
 
-    def _command(self, bwrap: str, runtime: str, workspace: Path) -> list[str]:
+    def _command(self, bwrap: str, runtime: str, folder: Path) -> list[str]:
         root = str(self.root).rstrip("/")
         drop = (
             ["setpriv", f"--reuid={_UID}", f"--regid={_UID}", "--clear-groups", "--no-new-privs"]
@@ -196,8 +202,8 @@ class Bubblewrap:
             *binds, "--proc", "/proc", "--dev", "/dev",
             "--size", str(1 << 28), "--tmpfs", "/dev/shm",  # noqa: S108
             "--size", str(1 << 30), "--perms", "1777", "--tmpfs", "/tmp",  # noqa: S108
-            "--size", str(1 << 30), "--tmpfs", HOME, "--bind", str(workspace), WORKSPACE,
-            *(word for name in _ETC for word in ("--ro-bind", f"{self._folder}/{name}", f"/etc/{name}")),
+            "--size", str(1 << 30), "--tmpfs", HOME, "--bind", str(folder / "workspace"), WORKSPACE,
+            *(word for name in _ETC for word in ("--ro-bind", f"{folder}/{name}", f"/etc/{name}")),
             "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE,
             "--setenv", "PATH", PATH, "--setenv", "HOME", HOME, "--setenv", "LANG", "C.UTF-8",
             "--as-pid-1", f"{runtime}/bin/python3", "-I", "-S", "-c", BOOT,
