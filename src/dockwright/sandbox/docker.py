@@ -267,11 +267,12 @@ class Docker:
         from docker.types import Mount
 
         image = find_image(client, self._runtime_image)
-        sign = f"dockwright-runtime-{str(image.id).removeprefix('sha256:')[:16]}"
+        known = str(image.id).removeprefix("sha256:")[:16]
+        sign = f"dockwright-filled-{known}"
         with suppress(NotFound):
             return _that_is_there(client, sign)
         client.api.timeout = API_SECONDS  # it copies the whole runtime
-        mine = f"{sign}-{secrets.token_hex(4)}"
+        mine = f"dockwright-runtime-{known}-{secrets.token_hex(4)}"
         filler = client.containers.create(
             image, [f"{RUNTIME}/bin/python3"], labels={OWNER: owner()}, mounts=[Mount(RUNTIME, mine, type="volume")]
         )
