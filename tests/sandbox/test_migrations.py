@@ -75,6 +75,14 @@ async def test_an_upgrade_that_fails_on_rows_of_the_base_commit_only_is_found(tm
     assert checks[2].facts["failed"] == "upgrade of bb22"
 
 
+async def test_a_patch_that_brings_migrations_into_a_folder_of_the_base_commit_has_no_older_ones_to_hold(
+    tmp_path: Path,
+) -> None:
+    patch = {f"src/{name}": text for name, text in projects.alembic(projects.ORDERS).items()}
+    checks = await proven(tmp_path, {"src/app.py": b""}, patch, Demands(migrations="alembic:src"))
+    assert [check.exit_code for check in checks] == [0, 0], checks
+
+
 async def test_a_command_of_the_user_fills_the_database(tmp_path: Path) -> None:
     seed = 'python3 -c \'import os, sqlite3; d = sqlite3.connect(os.environ["DATABASE_URL"][10:]); '
     seed += 'd.execute("INSERT INTO orders VALUES (7, \\"a\\", \\"paid\\")"); d.commit(); print("filled")\''

@@ -51,7 +51,7 @@ async def check_migrations(sandbox: Sandbox, demands: Demands) -> AsyncIterator[
     here = await find(sandbox, tool, folder, WORKSPACE)
     await _lay_out_base(sandbox)
     before = await find(sandbox, tool, folder, _BASE)
-    if before and (await sandbox.exec(["test", "-d", before])).exit_code != 0:
+    if before and ((await sandbox.exec(["test", "-d", before])).exit_code != 0 or await _begin_with(sandbox, tool, folder)):
         before = None
     own: Database | None = None  # where the project goes by a file of its own and not by DATABASE_URL
     for name in ("empty", "seeded", *(["base"] if before else [])):
@@ -82,6 +82,13 @@ async def check_migrations(sandbox: Sandbox, demands: Demands) -> AsyncIterator[
             seconds=round(time.monotonic() - began, 3),
             facts={**facts, **({"schema_diff": log.diff} if log.diff else {})},
         )
+
+
+async def _begin_with(sandbox: Sandbox, tool: str, folder: str) -> bool:
+    """Whether the patch brings the tool into a folder that was named and that the base commit has without it."""
+    if not folder or await find(sandbox, tool, "", f"{_BASE}/{folder}"):
+        return False
+    return await find(sandbox, tool, "", f"{WORKSPACE}/{folder}") is not None
 
 
 async def _check(tool: MigrationTool, kind: str, new: At, old: At | None, seed: str | None, log: _Log) -> Database:
