@@ -25,6 +25,7 @@ from dockwright.workspace import snapshot
             "Two tables. They are keyed [[a.py]]. Backups are yours.",
             [("Two tables.", []), ("They are keyed", ["a.py"]), ("Backups are yours.", [])],
         ),
+        ("REST: GET /notes, PUT /notes [[a.py]].", [("REST: GET /notes, PUT /notes", ["a.py"])]),
         ("- one [[a]]\n- two [[b]]\n- three", [("- one", ["a"]), ("- two", ["b"]), ("- three", [])]),
         ("Run [[test [[ -f x ]]]] ok", [("Run", ["test [[ -f x ]]"]), ("ok", [])]),
     ],

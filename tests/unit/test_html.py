@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.unit.test_report_page import AT, FULL
 
 from dockwright.claim import Claim, Evidence
-from dockwright.events import Answered, Event, ToolFinished, ToolStarted, Usage
+from dockwright.events import Answered, CheckFinished, Event, ToolFinished, ToolStarted, Usage
 from dockwright.ui.html import render
 
 EVIL = "<img src=x onerror=alert(1)><script>document.title='owned'</script>\"'&\u202e\x1b[31m"
@@ -38,6 +38,15 @@ def test_the_page_holds_the_run_and_nothing_of_it_is_obeyed() -> None:
     assert "default-src &#x27;none&#x27;" in page
     held = ("The plan.", "Orders are in.", ">app.py</code> <small>+1 -1", "new &amp;amp;", "npm test", "$0.84", "box")
     assert [word for word in held if word not in page] == []
+
+
+def test_a_check_of_migrations_opens_on_how_the_schema_changed() -> None:
+    check = CheckFinished(
+        kind="migrations", command="up", exit_code=0, output="ok\n", seconds=1, facts={"schema_diff": "+TABLE <orders>"}
+    )
+    page = render(RESULT.model_copy(update={"checks": (check,), "branch": None}), EVENTS, PATCH)
+    assert "How the schema changed:</p><pre>+TABLE &lt;orders&gt;</pre>" in page
+    assert "<dd>none, only the patch (3 files +120 -4)</dd>" in page
 
 
 async def test_a_browser_opens_it_runs_nothing_and_asks_for_nothing(tmp_path: Path) -> None:

@@ -140,9 +140,9 @@ def worked() -> Iterator[Event]:
 
 def ended() -> Iterator[Event]:
     yield Reported(
-        summary="Three endpoints, one migration and 14 tests.",
+        summary="Three endpoints, one migration and 14 tests [[pytest -q]].",
         sections={
-            "API ARCHITECTURE": {"Framework Choice": "FastAPI, as the rest of the shop", "API Style": "REST"},
+            "API ARCHITECTURE": {"Framework Choice": "FastAPI, as the rest of the shop [[a.py]]", "API Style": "REST"},
             "TESTING STRATEGY": {"Unit Testing": "models and endpoints\nwith SQLite"},
         },
     )

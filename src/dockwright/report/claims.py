@@ -18,7 +18,7 @@ from dockwright.workspace import Workspace
 from dockwright.workspace.objects import FILE, PROGRAM, blobs, sizes, tree_of
 
 _MARKS = re.compile(r"(?:[\s,;]*\[\[.+?\]\](?!\]))+[.,;:]*")
-_SENTENCE = re.compile(r"(?<=[.!?:])\s+(?=[^\sa-z])|\n+")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[^\sa-z])|\n+")
 _TESTS_PASS = re.compile(
     r"\b(tests?|checks?|suites?|specs?)\b[^.;\n]{0,60}\b(pass(es|ed|ing)?|green|succeed(s|ed)?)\b"
     r"|\bpass(es|ed|ing)?\b[^.;\n]{0,30}\b(tests?|checks?|suites?)\b|\b\d+ passed\b",

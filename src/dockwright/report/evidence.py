@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from dockwright.claim import Evidence
 from dockwright.events import CheckFinished, Event, ProofStarted, SandboxStarted, ToolFinished, ToolStarted
 from dockwright.sandbox import WORKSPACE
+from dockwright.ui.words import MARK
 
-_MARK = re.compile(r"\[\[(.+?)\]\](?!\])")
 _TESTING = re.compile(
     r"\b(pytest|py\.test|unittest|tox|nox|jest|vitest|mocha|rspec|phpunit|ctest"
     r"|(npm|pnpm|yarn|bun|go|cargo|mvn|gradle|gradlew|dotnet|mix|manage\.py|make)\s+(run\s+)?(test|check|verify)\w*)\b"
@@ -25,11 +25,7 @@ _LISTED, _LISTED_WIDTH = 30, 120
 
 def marks(text: str) -> list[str]:
     """What is named in double brackets, in order."""
-    return [" ".join(found.strip().strip("`").split()) for found in _MARK.findall(text)]
-
-
-def without_marks(text: str) -> str:
-    return re.sub(rf"[ \t]*{_MARK.pattern}", "", text)
+    return [" ".join(found.strip().strip("`").split()) for found in MARK.findall(text)]
 
 
 def path_of(reference: str) -> str:

@@ -23,7 +23,7 @@ from dockwright.model import Model
 from dockwright.prompt import NOTES, project_notes, system_blocks
 from dockwright.proof import Demands
 from dockwright.report import report_tool, return_format
-from dockwright.report.evidence import Ledger, without_marks
+from dockwright.report.evidence import Ledger
 from dockwright.run.bench import Bench, Host, open_bench, policy_of
 from dockwright.run.moments import Moment, Moments
 from dockwright.run.preparing import prepared
@@ -34,6 +34,7 @@ from dockwright.session import Session
 from dockwright.tools import COMPANIONS, TOOLS
 from dockwright.tools.base import SearchBackend, Tool, ToolContext
 from dockwright.tools.web_search import ApiSearch, DdgsSearch
+from dockwright.ui.words import without_marks
 from dockwright.workspace import LOST, Checkpoint, Workspace, shown_in_patch, withhold
 from dockwright.workspace.hardened import GitError
 from dockwright.workspace.own_git import NOT_KEPT

@@ -64,8 +64,10 @@ def outcome(event: ToolFinished) -> Text:
 def last_words(event: ToolFinished | CheckFinished) -> Text:
     """What a command that went well said last, to stand behind it."""
     match event:
-        case CheckFinished(exit_code=0, output=output):
+        case CheckFinished(exit_code=0, kind="command", output=output):
             lines = _lines(output)
+        case CheckFinished(exit_code=0, kind="probe", output=output):
+            lines = _lines(output)[:1]  # the answer; the rest is what the server printed
         case ToolFinished(is_error=False, details={"exit_code": 0}):
             lines = _output(event)
         case _:

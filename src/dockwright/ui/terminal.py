@@ -52,7 +52,7 @@ from dockwright.ui.page import Page
 from dockwright.ui.prose import Prose
 from dockwright.ui.status import StatusLine
 from dockwright.ui.visible import visible
-from dockwright.ui.words import amount, count, duration, money, status_style, status_words
+from dockwright.ui.words import amount, count, duration, money, status_style, status_words, without_marks
 
 _NAMED = 5  # things named before the rest is only counted
 _FOUND = {"nothing": (), "workspace": ("its workspace was still there",), "all": ("it was still there",)}
@@ -225,15 +225,15 @@ class TerminalSink:
         page = self._page
         fields = sum(len(section) for section in event.sections.values())
         page.section("report", count(len(event.sections), "section"), count(fields, "field"))
-        page.quote(event.summary)
+        page.quote(without_marks(event.summary))
         names = min(max(map(len, event.sections), default=0), page.room // 2)
         for name, section in event.sections.items():
             if self._verbose:
                 page.quote(name, "bold")
                 for field, text in section.items():
-                    page.quote(f"  {field}: {text}")
+                    page.quote(f"  {field}: {without_marks(text)}")
             else:
-                page.excerpt([(f"{name:{names}}  {_first_line(next(iter(section.values()), ''))}", "")])
+                page.excerpt([(f"{name:{names}}  {_first_line(without_marks(next(iter(section.values()), '')))}", "")])
 
     def _claims_judged(self, claims: tuple[Claim, ...]) -> None:
         verdicts = [claim.verdict for claim in claims]

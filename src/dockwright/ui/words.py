@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from dockwright.events import Status
+
+MARK = re.compile(r"\[\[(.+?)\]\](?!\])")  # where a report names its evidence: [[pytest -q]]
 
 
 def duration(seconds: float) -> str:
@@ -34,6 +38,10 @@ def amount(number: int) -> str:
 def count(number: int, noun: str) -> str:
     """`1 file`, `2 files`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def without_marks(text: str) -> str:
+    return re.sub(rf"[ \t]*{MARK.pattern}", "", text)
 
 
 def status_words(status: Status) -> str:

@@ -51,7 +51,9 @@ async def check_migrations(sandbox: Sandbox, demands: Demands) -> AsyncIterator[
     here = await find(sandbox, tool, folder, WORKSPACE)
     await _lay_out_base(sandbox)
     before = await find(sandbox, tool, folder, _BASE)
-    if before and ((await sandbox.exec(["test", "-d", before])).exit_code != 0 or await _begin_with(sandbox, tool, folder)):
+    if before and (
+        (await sandbox.exec(["test", "-d", before])).exit_code != 0 or await _begin_with(sandbox, tool, folder)
+    ):
         before = None
     own: Database | None = None  # where the project goes by a file of its own and not by DATABASE_URL
     for name in ("empty", "seeded", *(["base"] if before else [])):
@@ -78,7 +80,7 @@ async def check_migrations(sandbox: Sandbox, demands: Demands) -> AsyncIterator[
             kind="migrations",
             command=f"{tool} migrations up, down and up on {about[name]}",
             exit_code=1 if failed else 0,
-            output="\n".join([*log.lines, *([f"failed: {failed}"] if failed else []), log.diff]).rstrip() + "\n",
+            output="\n".join([*log.lines, *([f"failed: {failed}"] if failed else [])]) + "\n",
             seconds=round(time.monotonic() - began, 3),
             facts={**facts, **({"schema_diff": log.diff} if log.diff else {})},
         )

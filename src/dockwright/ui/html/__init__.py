@@ -63,7 +63,7 @@ def _head(result: RunResult) -> str:
         "Persona": result.agent,
         "Model": result.model,
         "Repository": f"{result.repo} at {result.base[:12]}" if result.base else result.repo,
-        "Branch": f"{result.branch} ({size})" if result.branch else size,
+        "Branch": f"{result.branch or 'none, only the patch'} ({size})" if size else "",
         "Spent": f"{money(result.cost)} · {count(result.turns, 'turn')} · {duration(result.seconds)} · "
         f"{amount(read)} tokens in · {amount(usage.output_tokens)} out",
         "Tool calls": ", ".join(f"{name} {number}" for name, number in result.tool_calls.items()),
@@ -94,7 +94,8 @@ def _check(check: CheckFinished) -> str:
         f'<span class="badge {mark}">{ended}</span> <code>{text(check.command)}</code>{on} '
         f"<small>{duration(check.seconds)}</small>"
     )
-    return fold(head, pre(check.output or "no output"))
+    schema = f"<p>How the schema changed:</p>{pre(str(diff))}" if (diff := check.facts.get("schema_diff")) else ""
+    return fold(head, pre(check.output or "no output") + schema)
 
 
 def _report(result: RunResult) -> Iterator[str]:
