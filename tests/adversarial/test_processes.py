@@ -65,11 +65,10 @@ async def test_what_forks_faster_than_can_be_looked_is_caught(backend: str) -> N
 
 
 @pytest.mark.docker
-async def test_it_goes_on_in_a_careless_container() -> None:
+async def test_it_goes_on_where_only_the_client_is_stopped() -> None:
     async with careless_sandbox(pids_limit=100) as careless:
         mine = mark()
         await careless.run(["python3", "-I", "-S", "-c", f"{RESPAWN}# {mine}"], seconds=0.5)
-        await careless.run(["pkill", "-KILL", "-f", f"{mine[:-1]}[{mine[-1]}]"])
         seen = [int((await careless.run(counting(mine)))[1]) for _ in range(20)]
         assert sum(seen) > 0
 
