@@ -69,8 +69,8 @@ async def test_it_goes_on_where_only_the_client_is_stopped() -> None:
     async with careless_sandbox(pids_limit=100) as careless:
         mine = mark()
         await careless.run(["python3", "-I", "-S", "-c", f"{RESPAWN}# {mine}"], seconds=0.5)
-        seen = [int((await careless.run(counting(mine)))[1]) for _ in range(20)]
-        assert sum(seen) > 0
+        first, _, last = [int((await careless.run(["sh", "-c", "sleep 0.1; echo $$"]))[1]) for _ in range(3)]
+        assert last - first > 50  # ids are given out in turn: somebody forks and forks, too briefly to be looked at
 
 
 async def test_cancelling_leaves_none_of_it(sandbox: Sandbox) -> None:
