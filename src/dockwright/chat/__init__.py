@@ -55,7 +55,7 @@ async def chat(
         for event in events:  # what was said before is there to be read again
             sink(event)
         journal.sinks = (outcome.take, sink)
-        await asyncio.to_thread(save_order, folders.run, task, config)
+        await asyncio.to_thread(save_order, folders.run, task, config, host.redaction)
         work = _carry_out(task, config, host, folders, console, journal, outcome, sink, events)
         await to_its_end(work, folders.run, journal, outcome)
     return ExitCode(outcome.result.exit_code)

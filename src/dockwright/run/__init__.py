@@ -87,7 +87,7 @@ async def run(task: Task, config: Config, host: Host, folder: Path, sinks: Seque
     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True)
     outcome = Outcome()
     with Journal(folder / "journal.jsonl", (outcome.take, *sinks), host.redaction) as journal:
-        await asyncio.to_thread(save_order, folder, task, config)
+        await asyncio.to_thread(save_order, folder, task, config, host.redaction)
         await to_its_end(carry_out(task, config, host, folder, journal, outcome), folder, journal, outcome)
     return outcome.result
 

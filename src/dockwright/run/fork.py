@@ -33,6 +33,7 @@ from dockwright.events import (
     to_line,
 )
 from dockwright.journal import read
+from dockwright.redaction import Redaction
 from dockwright.run.moments import Moments
 from dockwright.run.order import load_order, save_order
 from dockwright.run.work import checkpoint_of, new_run_id
@@ -62,7 +63,7 @@ async def fork(folder: Path, turn: int, prompt: str | None = None) -> Path:
     await asyncio.to_thread(share_kept, folder, into)
     copy = replace(workspace, state=into, last=await checkpoint_of(workspace, moment))
     await asyncio.to_thread(copy.save)
-    await asyncio.to_thread(save_order, into, new, config)
+    await asyncio.to_thread(save_order, into, new, config, Redaction())
     lines = [to_line(_taken_over(event, new.run, new.prompt)) for event in _until(events, turn)]
     if prompt and turn:
         lines.append(to_line(Prompted(content=({"type": "text", "text": prompt},))))

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from dockwright.config import Config
 from dockwright.errors import ConfigError
+from dockwright.redaction import Redaction
 from dockwright.run.work import Task
 from dockwright.workspace.durable import write_durably
 
@@ -17,9 +18,9 @@ _TASK = TypeAdapter(Task)
 _SECRET = {"model": {"api_key", "auth_token", "headers", "proxy"}}
 
 
-def save_order(folder: Path, task: Task, config: Config) -> None:
+def save_order(folder: Path, task: Task, config: Config, redaction: Redaction) -> None:
     order = {"task": _TASK.dump_python(task, mode="json"), "config": config.model_dump(mode="json", exclude=_SECRET)}
-    write_durably(folder / "order.json", json.dumps(order).encode())
+    write_durably(folder / "order.json", redaction.text(json.dumps(order)).encode())
 
 
 def load_order(folder: Path) -> tuple[Task, Config]:
