@@ -45,7 +45,6 @@ async def _with_hole(data: bytes, reader: asyncio.StreamReader, hole: Hole) -> b
     body += await reader.readexactly(int(found[1]) - len(body))
     wanted = json.loads(body)
     if wanted["HostConfig"].get("NetworkMode") == "none":  # a sandbox
-        wanted["NetworkDisabled"] = False
         hole(wanted)
     body = json.dumps(wanted).encode()
     return re.sub(rb"(?i)content-length: \d+", b"Content-Length: %d" % len(body), head) + b"\r\n\r\n" + body

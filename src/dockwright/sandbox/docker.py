@@ -49,7 +49,6 @@ _TMPFS_INODES = 200_000  # each takes about a kilobyte of memory
 _HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
 _MARK = "-owner"
 _FILLED = "dockwright.filled"
-HOSTS = "dockwright.hosts"  # the label of images that bring /etc/hosts, which the engine otherwise writes
 _RUNNER_ENDED = b"dockwright: the runner ended\n"
 # PID 1 of the container: starts the first runner on the container's own stdin and stdout (another `docker exec` costs
 # as much as the container); has no rights from then on, reaps what nobody else does, tells when that runner is gone,
@@ -234,7 +233,6 @@ class Docker:
             working_dir="/",
             environment=_HARMLESS,
             network_mode="none",
-            network_disabled=HOSTS in (image.labels or {}),  # the same, at half the time to start
             read_only=True,
             mounts=[
                 Mount(RUNTIME, runtime, type="volume", read_only=True),
