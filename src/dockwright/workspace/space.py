@@ -93,6 +93,7 @@ class Workspace:
         """After each checkpoint, and so without waiting for the disk, or insisting on it."""
         beside = self.state / ".last.json"
         with suppress(OSError):
+            beside.touch(mode=0o600)
             beside.write_text(json.dumps({"last": asdict(self.last), "refused": self.refused}))
             beside.replace(self.state / "last.json")
 
