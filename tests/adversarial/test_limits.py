@@ -93,7 +93,7 @@ async def test_a_gigabyte_of_output_costs_this_process_nothing(backend: str) -> 
         told = await bash.run(ToolContext(sandbox))
         assert _peak() - before < 64 * MIB
         found = re.search(r"Output too large \(1024.0MB\)\. The first 256.0MB of it were saved to: (\S+)", told.text)
-        assert found is not None
+        assert found is not None, told.text[:500]
         read = TOOLS["Read"].model_validate({"file_path": found[1], "offset": 1000, "limit": 3})
         assert (await read.run(ToolContext(sandbox))).text.count("0123456789abcde") == 3
         grep = TOOLS["Grep"].model_validate({"pattern": "abc", "path": found[1], "output_mode": "count"})
