@@ -159,12 +159,15 @@ class Docker:
     # in threads
 
     def _launch_or_find(self) -> socket.socket:
+        from docker.errors import NotFound
+
         client = self._client = connect(QUICK_SECONDS)
         there = self._find(client)
         if there and self.again:
-            self._take_over(client, there)
-            return self._exec()
-        if there:
+            with suppress(NotFound):  # somebody was just removing it
+                self._take_over(client, there)
+                return self._exec()
+        elif there:
             persist(lambda: there.remove(force=True, v=True))
         return self._launch(client)
 
@@ -181,13 +184,13 @@ class Docker:
     def _take_over(self, client: DockerClient, there: Container) -> None:
         """Labels cannot be changed: whose it is now says an empty volume beside it."""
         client.volumes.create(f"{self._volume}{_MARK}", labels={LABEL: self.id, OWNER: owner()})
+        if there.status != "running":
+            there.start()
         mounts = {mount["Destination"]: mount["Name"] for mount in there.attrs["Mounts"] if "Name" in mount}
         self._volume = mounts[WORKSPACE]
         self._container = there
         self.env = _variables(there.image.attrs) if there.image else {}
         self.found = "all" if there.status == "running" else "workspace"
-        if there.status != "running":
-            there.start()
 
     def _launch(self, client: DockerClient) -> socket.socket:
         """Make the container, be there for what its first runner says, and start it."""
