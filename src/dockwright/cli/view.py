@@ -1,0 +1,114 @@
+"""The commands that show runs and batches in a browser: view as a file, ui while they work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dockwright.cli.home import console, find_run, run_folders
+from dockwright.cli.waiting import wait_for
+from dockwright.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dockwright.ui.follow import Entry
+
+app = typer.Typer()
+
+
+@app.command()
+def view(
+    what: Annotated[str, typer.Argument(metavar="DIR", help="The --out of a batch, or a run.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Where to write it, if not NAME.html here.")
+    ] = None,
+) -> None:
+    """Write a batch, or a run, as one page that opens in any browser, without a network; also while it is at work."""
+    from dockwright.ui.html import page_of
+    from dockwright.ui.html.batch import pages
+
+    name, look = _found(what)
+    entries = look()
+    of_batch = _is_batch(Path(what).expanduser())
+    parts = pages(name, entries) if of_batch else [page_of(entries[0].folder, entries[0].result)]
+    target = out or Path(f"{name}.html")
+    _write(target, parts)
+    console().print(f"Written to {target}.", markup=False, highlight=False)
+
+
+@app.command()
+def ui(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DIR", help="The --out of batches, or runs; all runs if none is named."),
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Which port of 127.0.0.1, if not any.")] = 0,
+) -> None:
+    """Show batches and runs in your browser while they work, until Ctrl-C. For this machine alone, and only to look."""
+    try:
+        from dockwright.ui.web import serve
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"The live page needs {str(error.name).partition('.')[0]}, which is not installed. Install it: pip install "
+            "'dockwright[ui]'"
+        ) from None
+
+    sources = [_found(name) for name in what] if what else [("runs", _all_runs())]
+    wait_for(serve(sources, port, lambda url: console().print(f"{url}\nCtrl-C ends it.", soft_wrap=True)))
+
+
+def _is_batch(folder: Path) -> bool:
+    return (folder / "batch.json").exists()
+
+
+def _found(what: str) -> tuple[str, Callable[[], tuple[Entry, ...]]]:
+    """The name of a batch or a run, and how to look at it."""
+    from dockwright.batch.looking import Looking
+    from dockwright.ui.follow import Followed
+
+    folder = Path(what).expanduser().absolute()
+    if _is_batch(folder):
+        return folder.name, Looking(folder)
+    try:
+        run = find_run(what)
+    except ConfigError:
+        there = "is no folder" if not folder.is_dir() else "has no batch.json, so it is not the --out of a batch"
+        raise ConfigError(
+            f"{folder} {there}, and there is no run {what}. Name the --out of a batch, or a run: "
+            "`dockwright runs` lists them."
+        ) from None
+    followed = Followed(run)
+    return run.name, lambda: (followed.entry(run.name),)
+
+
+def _all_runs() -> Callable[[], tuple[Entry, ...]]:
+    from dockwright.ui.follow import Followed
+
+    known: dict[Path, Followed] = {}
+
+    def look() -> tuple[Entry, ...]:
+        for folder in run_folders():
+            known.setdefault(folder, Followed(folder))
+        entries = (followed.entry(folder.name) for folder, followed in known.items())
+        return tuple(sorted(entries, key=lambda entry: str(entry.result.started)))
+
+    return look
+
+
+def _write(target: Path, parts: Iterable[str]) -> None:
+    """The file is there when it is whole."""
+    new = target.with_name(f".{target.name}.{os.getpid()}.new")
+    try:
+        try:
+            with new.open("w", encoding="utf-8", errors="replace") as file:
+                file.writelines(parts)
+            new.replace(target)
+        finally:
+            new.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"Writing the page to {target} failed: {error.strerror}. Name another place with -o."
+        ) from error
