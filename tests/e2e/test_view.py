@@ -8,6 +8,8 @@ import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -126,12 +128,19 @@ async def get(address: str, path: str, host: str = "", method: str = "GET") -> t
     return int(head.split()[1]), head, Stream(reader, writer)
 
 
-async def serving(bench: Bench, *what: str) -> tuple[Process, str]:
+@asynccontextmanager
+async def serving(bench: Bench, *what: str) -> AsyncIterator[tuple[Process, str]]:
+    """The process and its address."""
     process = await bench.start(command=("ui", *what))
     assert process.stdout is not None
-    async with asyncio.timeout(60):
-        address = (await process.stdout.readline()).decode().strip()
-    return process, address
+    try:
+        async with asyncio.timeout(60):
+            address = (await process.stdout.readline()).decode().strip()
+        yield process, address
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 @pytest.mark.bubblewrap
@@ -142,49 +151,49 @@ async def test_a_batch_is_seen_live_by_those_who_know_the_address_until_it_ends(
         bench.write_tasks(("first", "works", few), ("second", "stalls", few), ("third", "works", few))
         batch = await bench.start("-j", "1")
         await bench.until_asked(second=2)
-        server, address = await serving(bench, "out")
-        path = "/" + address.split("/", 3)[3]
+        async with serving(bench, "out") as (server, address):
+            path = "/" + address.split("/", 3)[3]
 
-        asked = [
-            await get(address, path, host="evil.example"),
-            await get(address, "/"),
-            await get(address, f"/{'x' * (len(path) - 2)}/events"),
-            await get(address, path, method="POST"),
-            await get(address, f"{path}0/gone"),
-            await get(address, path),
-        ]
-        assert [status for status, _, _ in asked] == [421, 403, 403, 405, 404, 200]
-        head = asked[-1][1]
-        assert re.search(r"content-security-policy: default-src 'none'.*script-src 'nonce-[\w-]{22}'", head)
+            asked = [
+                await get(address, path, host="evil.example"),
+                await get(address, "/"),
+                await get(address, f"/{'x' * (len(path) - 2)}/events"),
+                await get(address, path, method="POST"),
+                await get(address, f"{path}0/gone"),
+                await get(address, path),
+            ]
+            assert [status for status, _, _ in asked] == [421, 403, 403, 405, 404, 200]
+            head = asked[-1][1]
+            assert re.search(r"content-security-policy: default-src 'none'.*script-src 'nonce-[\w-]{22}'", head)
 
-        _, head, stream = await get(address, f"{path}events")
-        assert "content-type: text/event-stream" in head
-        assert " done " in await stream.until("0/first")
-        assert " running  " in await stream.until("0/second", 'class="c3">1<')
-        assert " not begun " in await stream.until("0/third")
-        _, _, run = await get(address, f"{path}0/second/events")
-        assert "Write made.txt" in await run.until("transcript", "made.txt")
-        assert (await bench.run(command=("view", "out", "-o", "page.html")))[0] == 0
-        page = (tmp_path / "page.html").read_text("utf-8")
-        assert ("At work." in page, "Not begun." in page) == (True, True)
+            _, head, stream = await get(address, f"{path}events")
+            assert "content-type: text/event-stream" in head
+            assert "done" in await stream.until("0/first")
+            assert "running" in await stream.until("0/second", 'class="c3">1<')
+            assert "not begun" in await stream.until("0/third")
+            _, _, run = await get(address, f"{path}0/second/events")
+            assert "Write made.txt" in await run.until("transcript", "made.txt")
+            assert (await bench.run(command=("view", "out", "-o", "page.html")))[0] == 0
+            page = (tmp_path / "page.html").read_text("utf-8")
+            assert ("At work." in page, "Not begun." in page) == (True, True)
 
-        async with browsing(tmp_path / "profile") as browser:
-            await browser.open(address)
-            await browser.until("document.getElementById('link').textContent === 'live'")
-            await browser.until("document.getElementById('0/second').textContent.includes('running')")
-            batch.send_signal(signal.SIGINT)
-            assert (await ended(batch))[0] == 130
-            await browser.until("document.getElementById('0/second').textContent.includes('interrupted')")
-        await stream.until("0/second", "interrupted")
-        assert await run.until("do") == "reload"
-        asked.append(await get(address, f"{path}0/second"))
-        assert "script-src" not in asked[-1][1]
+            async with browsing(tmp_path / "profile") as browser:
+                await browser.open(address)
+                await browser.until("document.getElementById('link').textContent === 'live'")
+                await browser.until("document.getElementById('0/second').textContent.includes('running')")
+                batch.send_signal(signal.SIGINT)
+                assert (await ended(batch))[0] == 130
+                await browser.until("document.getElementById('0/second').textContent.includes('interrupted')")
+            await stream.until("0/second", "interrupted")
+            assert await run.until("do") == "reload"
+            asked.append(await get(address, f"{path}0/second"))
+            assert "script-src" not in asked[-1][1]
 
-        server.send_signal(signal.SIGINT)
-        async with asyncio.timeout(20):
-            assert await ended(server) == (130, "Ctrl-C ends it.\n", "")
-        for each in (stream, run, *(answer for _, _, answer in asked)):
-            each.close()
+            server.send_signal(signal.SIGINT)
+            async with asyncio.timeout(20):
+                assert await ended(server) == (130, "Ctrl-C ends it.\n", "")
+            for each in (stream, run, *(answer for _, _, answer in asked)):
+                each.close()
 
 
 async def test_what_cannot_be_shown_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -32,8 +32,10 @@ def view(
 
     name, look = _found(what)
     entries = look()
-    of_batch = _is_batch(Path(what).expanduser())
-    parts = pages(name, entries) if of_batch else [page_of(entries[0].folder, entries[0].result)]
+    if _is_batch(Path(what).expanduser()):
+        parts: Iterable[str] = pages(name, entries)
+    else:
+        parts = (page_of(entry.folder, entry.result, entry.state) for entry in entries)
     target = out or Path(f"{name}.html")
     _write(target, parts)
     console().print(f"Written to {target}.", markup=False, highlight=False)

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dockwright.errors import ConfigError, DockwrightError
 from dockwright.events import ToolStarted
-from dockwright.journal import Tail
+from dockwright.journal import JournalError, Tail
 from dockwright.ui.calls import asked
 from dockwright.ui.follow import Entry
 from dockwright.ui.html import about, asset, badge, page, page_of
@@ -146,7 +146,7 @@ class _Views:
         if _is_over(entry):
             html = await asyncio.to_thread(page_of, entry.folder, entry.result)
             return HTMLResponse(html, headers={"Content-Security-Policy": CSP})
-        head = f'<p><a href="../">All</a></p><h1>{text(entry.name)}</h1>'
+        head = f'<p><a href="../">All tasks</a></p><h1>{text(entry.name)}</h1>'
         parts = (head, _about(entry), '<section id="transcript"></section>', _doing({}))
         return _live(entry.name, parts, f"{quote(entry.name)}/events")
 
@@ -175,7 +175,7 @@ class _Views:
 
     async def _changes_of_run(self, request: Request) -> AsyncIterator[Piece]:
         calls: dict[str, ToolStarted] = {}
-        shown = ["", ""]
+        shown: dict[str, str] = {}
         tail: Tail | None = None
         yield {"id": "transcript", "into": "", "html": '<section id="transcript"></section>'}
         while not self._closing.is_set():
@@ -186,9 +186,9 @@ class _Views:
             tail = tail or Tail(entry.journal)
             if said := await asyncio.to_thread(_said, tail, calls, str(entry.journal)):
                 yield {"id": "", "into": "transcript", "html": said}
-            for number, (id_, html) in enumerate((("about", _about(entry)), ("doing", _doing(calls)))):
-                if shown[number] != html:
-                    shown[number] = html
+            for id_, html in (("about", _about(entry)), ("doing", _doing(calls))):
+                if shown.get(id_) != html:
+                    shown[id_] = html
                     yield {"id": id_, "into": "", "html": html}
             await self._pause()
 
@@ -203,7 +203,7 @@ def _is_over(entry: Entry) -> bool:
 
 
 def _said(tail: Tail, calls: dict[str, ToolStarted], whole: str) -> str:
-    with suppress(FileNotFoundError, NotADirectoryError):
+    with suppress(FileNotFoundError, NotADirectoryError, JournalError):  # the entry tells what is wrong with a journal
         return "".join(bounded(transcript(tail.new(), calls), _MOST_AT_ONCE, whole))
     return ""
 
@@ -218,7 +218,7 @@ def _source(number: int, name: str, entries: Sequence[Entry]) -> str:
 
 def _rows(number: int, entries: Sequence[Entry]) -> Iterator[tuple[str, str, str]]:
     """The pieces of a source: the id of each, where it belongs if it is new, and the piece itself."""
-    yield f"totals{number}", "", f'<div id="totals{number}">{totals(entries)}</div>'
+    yield f"totals{number}", "", f'<div id="totals{number}">{totals(entries, worded=True)}</div>'
     for entry in entries:
         id_ = f"{number}/{entry.name}"
         task = entry.result.task.strip().partition("\n")[0][:120] if entry.name == entry.result.run else ""

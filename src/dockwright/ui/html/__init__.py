@@ -12,6 +12,7 @@ from dockwright.claim import Claim, Evidence
 from dockwright.events import CheckFinished, Event
 from dockwright.journal import read
 from dockwright.result import RunResult, meaning
+from dockwright.ui.follow import State
 from dockwright.ui.html.transcript import LONGEST_PATCH, diff, fold, plan, pre, transcript
 from dockwright.ui.safe_html import CSP, text
 from dockwright.ui.words import amount, count, duration, money, status_words
@@ -26,10 +27,12 @@ _KINDS = {
 }
 
 
-def page_of(folder: Path, result: RunResult) -> str:
-    """The page of the run in a folder."""
+def page_of(folder: Path, result: RunResult, state: State | None = None) -> str:
+    """The page of the run in a folder; `state` where that is not how it ended."""
     journal = folder / "journal.jsonl"
-    return render(result, read(journal) if journal.exists() else (), patch_of(folder, LONGEST_PATCH))
+    return render(
+        result, read(journal) if journal.exists() else (), patch_of(folder, LONGEST_PATCH), state or result.status
+    )
 
 
 def patch_of(folder: Path, most: int) -> str:
@@ -41,11 +44,11 @@ def patch_of(folder: Path, most: int) -> str:
         return ""
 
 
-def render(result: RunResult, events: Iterable[Event], patch: str) -> str:
+def render(result: RunResult, events: Iterable[Event], patch: str, state: State) -> str:
     """The whole page. `patch` is the change as git tells it; empty where there is none."""
     events = tuple(events)
     parts = (
-        f"<header><h1>{badge(result.status)} {text(meaning(result.status))}</h1>{about(result)}</header>",
+        f"<header><h1>{badge(state)} {text(says(state))}</h1>{about(result)}</header>",
         section("Plan", plan(events)),
         section("Checks", checks(result)),
         section("Report", report(result)),
@@ -53,7 +56,7 @@ def render(result: RunResult, events: Iterable[Event], patch: str) -> str:
         section("Transcript", transcript(events, {})),
         section("Network", _network(result)),
     )
-    return "".join(page(f"{result.run}: {status_words(result.status)}", parts))
+    return "".join(page(f"{result.run}: {status_words(state)}", parts))
 
 
 def asset(name: str) -> str:
@@ -74,13 +77,23 @@ def page(title: str, parts: Iterable[str], style: str = "", policy: str = CSP) -
     yield "</main></body></html>\n"
 
 
+def says(state: State) -> str:
+    match state:
+        case "running":
+            return "At work. This is what was known when the page was made."
+        case "not begun":
+            return "Not begun."
+        case status:
+            return meaning(status)
+
+
 def kind(word: str) -> str:
     """The colour of a status or a verdict."""
     return _KINDS.get(word, "so")
 
 
 def badge(word: str) -> str:
-    return f'<span class="badge {kind(word)}">{text(word.replace("_", " "))}</span>'
+    return f'<span class="badge {kind(word)}">{text(status_words(word))}</span>'
 
 
 def section(title: str, parts: Iterable[str]) -> str:
@@ -90,7 +103,7 @@ def section(title: str, parts: Iterable[str]) -> str:
 
 def about(result: RunResult) -> str:
     """Why it ended so, what was asked, and the facts."""
-    reason = f"<p>{text(result.reason)}</p>" if result.reason else ""
+    reason = f"<p>{text(result.reason)}</p>" if result.has_ended and result.reason else ""
     delivered = result.delivered
     size = f"{count(delivered.files, 'file')} +{delivered.insertions} -{delivered.deletions}" if delivered else ""
     facts = {

@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 
 from dockwright.events import Usage
 from dockwright.journal import JournalError, read
-from dockwright.result import RunResult, meaning
+from dockwright.result import RunResult
 from dockwright.ui.follow import Entry, State
-from dockwright.ui.html import about, asset, badge, checks, kind, page, patch_of, report, section
+from dockwright.ui.html import about, asset, badge, checks, kind, page, patch_of, report, says, section
 from dockwright.ui.html.transcript import bounded, diff, short, transcript
 from dockwright.ui.safe_html import text
-from dockwright.ui.words import amount, count, duration, money
+from dockwright.ui.words import amount, count, duration, money, status_words
 
 _ORDER: tuple[State, ...] = (
     "running", "bug", "config_error", "sandbox_lost", "model_error", "limit", "refused", "checks_failed", "unverified",
@@ -25,11 +25,7 @@ _ORDER: tuple[State, ...] = (
 _COLUMNS = ("Task", "Status", "Checks", "Turns", "Cost", "Time", "Tokens in / out", "Tags")
 _TAGS = 12  # that can be filtered by
 # Characters of HTML for a task.
-_MOST_SMALL, _MOST_OF_CHANGE, _MOST_OF_TRANSCRIPT = 20_000, 40_000, 60_000
-_NOW: dict[State, str] = {
-    "running": "At work. This is what was known when the page was made.",
-    "not begun": "Not begun.",
-}
+_MOST_SMALL, _MOST_OF_CHANGE, _MOST_OF_TRANSCRIPT = 16_000, 24_000, 32_000
 
 
 def pages(name: str, entries: Sequence[Entry]) -> Iterator[str]:
@@ -63,7 +59,7 @@ def _filters(entries: Sequence[Entry], tags: Sequence[str]) -> str:
     states = Counter(entry.state for entry in entries)
     numbers = Counter(tag for entry in entries for tag in entry.tags)
     by_state = "".join(
-        _choice("state", f"s{number}", state, states[state], kind(state))
+        _choice("state", f"s{number}", status_words(state), states[state], kind(state))
         for number, state in enumerate(_ORDER)
         if states[state]
     )
@@ -82,7 +78,7 @@ def _choice(group: str, id_: str, word: str, number: int, colour: str = "", *, c
     dot = f'<i class="{colour}"></i>' if colour else ""
     return (
         f'<label><input type="radio" name="{group}" id="{id_}"{" checked" if checked else ""}>'
-        f"<span>{dot}{text(word.replace('_', ' '))} <b>{number}</b></span></label>"
+        f"<span>{dot}{text(word)} <b>{number}</b></span></label>"
     )
 
 
@@ -102,7 +98,7 @@ def row(entry: Entry, name: str) -> str:
         badge(entry.state),
         f"{passed} of {len(result.checks)}" if result.checks else "",
         str(result.turns) if begun else "",
-        money(result.cost) if begun else "",
+        ("unknown" if result.cost is None else money(result.cost)) if begun else "",
         duration(result.seconds) if begun else "",
         f"{amount(result.usage.read)} / {amount(result.usage.output_tokens)}" if begun else "",
         _tags(entry),
@@ -120,17 +116,17 @@ def heading(name: str, entries: Sequence[Entry]) -> str:
     return f"<h1>{text(name)}{where}</h1>"
 
 
-def totals(entries: Sequence[Entry]) -> str:
-    """How many ended how, as a bar, and what they took together."""
+def totals(entries: Sequence[Entry], *, worded: bool = False) -> str:
+    """How many ended how, as a bar and, if there is no choice of them, in words, and what they took together."""
     states = Counter(entry.state for entry in entries)
     found = [(state, states[state]) for state in _ORDER if states[state]]
-    words = ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in found)
+    words = ", ".join(f"{number} {status_words(state)}" for state, number in found)
     bar = "".join(f'<i class="{kind(state)}" style="flex:{number}"></i>' for state, number in found)
     results = [entry.result for entry in entries]
     usage = sum((result.usage for result in results), Usage())
     cached = f" ({100 * usage.cache_read_input_tokens // usage.read} % cached)" if usage.read else ""
     facts = (
-        count(len(entries), "task"),
+        count(len(entries), "task") + (f": {words}" if worded and words else ""),
         _cost(results),
         count(sum(result.turns for result in results), "turn"),
         _time(results),
@@ -159,7 +155,7 @@ def _time(results: Sequence[RunResult]) -> str:
 
 def _body(entry: Entry) -> Iterator[str]:
     result = entry.result
-    yield f"<p>{text(_NOW.get(entry.state) or meaning(result.status))}</p>"
+    yield f"<p>{text(says(entry.state))}</p>"
     if entry.state == "not begun":
         return
     yield f"{about(result.model_copy(update={'task': short(result.task)}))}<p>{_tags(entry)}</p>"

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, groupby
 
-from dockwright.events import Answered, Event, JsonObject, Prompted, ToolFinished, ToolStarted
+from dockwright.events import Answered, Event, JsonObject, Prompted, ToolFinished, ToolStarted, TurnStarted
 from dockwright.ui.calls import asked, outcome
 from dockwright.ui.safe_html import text
 from dockwright.ui.words import count
@@ -68,6 +68,8 @@ def transcript(events: Iterable[Event], calls: dict[str, ToolStarted]) -> Iterat
                 yield fold("<small>dockwright said</small>", pre(_words(content)))
             case Answered(turn=turn, content=content):
                 yield f'<h3>Turn {turn}</h3><p class="words">{text(_words(content))}</p>'
+            case TurnStarted():
+                calls.clear()
             case ToolStarted():
                 calls[event.id] = event
             case ToolFinished():
@@ -78,8 +80,9 @@ def transcript(events: Iterable[Event], calls: dict[str, ToolStarted]) -> Iterat
 def _call(event: ToolFinished, given: JsonObject) -> str:
     mark = "bad" if event.is_error else "so"
     said = event.content if isinstance(event.content, str) else _words(event.content)
-    ended = f'<span class="badge {mark}">{text(outcome(event).plain)}</span>'
-    head = f"<code>{text(asked(event.name, given).plain)}</code> {ended}"
+    came = text(outcome(event).plain)
+    ended = f' <span class="badge {mark}">{came}</span>' if came else ""
+    head = f"<code>{text(asked(event.name, given).plain)}</code>{ended}"
     command = given.get("command")
     body = pre(str(command)) if isinstance(command, str) and "\n" in command else ""
     change = event.details.get("diff")
