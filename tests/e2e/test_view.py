@@ -148,7 +148,9 @@ async def test_a_batch_is_seen_live_by_those_who_know_the_address_until_it_ends(
     async with ScriptedApi(scripts=SCRIPTS) as api:
         bench = Bench(tmp_path, "bubblewrap", api)
         few = {"deliver": "none", "check": []}
-        bench.write_tasks(("first", "works", few), ("second", "stalls", few), ("third", "works", few))
+        bench.write_tasks(
+            ("first", "works", {**few, "tags": [EVIL]}), ("second", "stalls", few), ("third", "works", few)
+        )
         batch = await bench.start("-j", "1")
         await bench.until_asked(second=2)
         async with serving(bench, "out") as (server, address):
@@ -181,6 +183,7 @@ async def test_a_batch_is_seen_live_by_those_who_know_the_address_until_it_ends(
                 await browser.open(address)
                 await browser.until("document.getElementById('link').textContent === 'live'")
                 await browser.until("document.getElementById('0/second').textContent.includes('running')")
+                assert await browser.value("[document.title, document.images.length]") == ["dockwright live", 0]
                 batch.send_signal(signal.SIGINT)
                 assert (await ended(batch))[0] == 130
                 await browser.until("document.getElementById('0/second').textContent.includes('interrupted')")
@@ -201,8 +204,8 @@ async def test_what_cannot_be_shown_is_told_with_what_to_do(tmp_path: Path) -> N
         bench = Bench(tmp_path, "bubblewrap", api)
         code, _, err = await bench.run(command=("view", "repo"))
         said = (
-            f"error: {tmp_path}/repo has no batch.json, so it is not the --out of a batch, and there is no run repo. "
-            "Name the --out of a batch, or a run: `dockwright runs` lists them.\n"
+            f"error: {tmp_path}/repo is not the --out of a batch: there is no batch.json in it. "
+            "There is no run repo. `dockwright runs` lists them.\n"
         )
         assert (code, err) == (2, said)
         without = "import sys; sys.modules['starlette'] = None; from dockwright.cli import main; main()"
@@ -210,7 +213,7 @@ async def test_what_cannot_be_shown_is_told_with_what_to_do(tmp_path: Path) -> N
         assert await ended(process) == (
             2,
             "",
-            "error: The live page needs starlette, which is not installed. Install it: pip install 'dockwright[ui]'\n",
+            "error: The live page needs starlette and uvicorn, which are not installed: pip install 'dockwright[ui]'\n",
         )
         loaded = "from dockwright.cli import app; import sys; print(sys.modules.keys() & {'starlette', 'uvicorn'})"
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", loaded, stdout=PIPE, stderr=PIPE)

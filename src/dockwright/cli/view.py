@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dockwright.ui.follow import Entry
 
 app = typer.Typer()
+_NEWEST = 100  # runs that are shown where none is named
 
 
 @app.command()
@@ -45,20 +46,19 @@ def view(
 def ui(
     what: Annotated[
         list[str] | None,
-        typer.Argument(metavar="DIR", help="The --out of batches, or runs; all runs if none is named."),
+        typer.Argument(metavar="DIR", help="The --out of batches, or runs; the newest runs if none is named."),
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Which port of 127.0.0.1, if not any.")] = 0,
 ) -> None:
     """Show batches and runs in your browser while they work, until Ctrl-C. For this machine alone, and only to look."""
     try:
         from dockwright.ui.web import serve
-    except ModuleNotFoundError as error:
+    except ModuleNotFoundError:
         raise ConfigError(
-            f"The live page needs {str(error.name).partition('.')[0]}, which is not installed. Install it: pip install "
-            "'dockwright[ui]'"
+            "The live page needs starlette and uvicorn, which are not installed: pip install 'dockwright[ui]'"
         ) from None
 
-    sources = [_found(name) for name in what] if what else [("runs", _all_runs())]
+    sources = [_found(name) for name in what] if what else [("runs", _newest_runs())]
     wait_for(serve(sources, port, lambda url: console().print(f"{url}\nCtrl-C ends it.", soft_wrap=True)))
 
 
@@ -76,26 +76,20 @@ def _found(what: str) -> tuple[str, Callable[[], tuple[Entry, ...]]]:
         return folder.name, Looking(folder)
     try:
         run = find_run(what)
-    except ConfigError:
-        there = "is no folder" if not folder.is_dir() else "has no batch.json, so it is not the --out of a batch"
-        raise ConfigError(
-            f"{folder} {there}, and there is no run {what}. Name the --out of a batch, or a run: "
-            "`dockwright runs` lists them."
-        ) from None
+    except ConfigError as error:
+        raise ConfigError(f"{folder} is not the --out of a batch: there is no batch.json in it. {error}") from None
     followed = Followed(run)
     return run.name, lambda: (followed.entry(run.name),)
 
 
-def _all_runs() -> Callable[[], tuple[Entry, ...]]:
+def _newest_runs() -> Callable[[], tuple[Entry, ...]]:
     from dockwright.ui.follow import Followed
 
     known: dict[Path, Followed] = {}
 
     def look() -> tuple[Entry, ...]:
-        for folder in run_folders():
-            known.setdefault(folder, Followed(folder))
-        entries = (followed.entry(folder.name) for folder, followed in known.items())
-        return tuple(sorted(entries, key=lambda entry: str(entry.result.started)))
+        newest = sorted(run_folders(), key=lambda folder: (folder / "journal.jsonl").stat().st_mtime)[-_NEWEST:]
+        return tuple(known.setdefault(folder, Followed(folder)).entry(folder.name) for folder in newest)
 
     return look
 
