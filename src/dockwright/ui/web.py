@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import socket
 import time
@@ -53,7 +54,7 @@ async def serve(sources: Sequence[Source], port: int, tell: Callable[[str], obje
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:
         raise ConfigError(
-            f"Port {port} of this machine cannot be had: {error.strerror}. Name another, or none."
+            f"Port {port} of this machine cannot be had: {os.strerror(error.errno or 0)}. Name another, or none."
         ) from error
     with listener:
         here, token = listener.getsockname()[1], secrets.token_urlsafe(16)
