@@ -111,8 +111,8 @@ async def batch(
         board.say(f"\n{out / RESULTS}")
         for name in silent:
             there = f"DOCKER_HOST={settings.engines[name]} " if name else ""
-            what = "did not answer: what it may still have of this batch goes away with"
-            board.say(f"{name or 'The engine'} {what} {there}dockwright gc")
+            gone = "did not answer. What it may still have of this batch goes away with:"
+            board.say(f"{name or 'The engine'} {gone} {there}dockwright gc")
         if unfinished := len(listed) - sum(line.status not in AGAIN for line in lines):
             more = " with a higher --total-budget" if means.purse.empty else ""
             board.say(f"{unfinished} of {len(listed)} are not finished. The same command goes on with them{more}.")

@@ -43,12 +43,13 @@ class Attempts:
 
     async def __call__(self, listed: ListedTask) -> None:
         """Do a task, with a line of results for each attempt. Never raises for what happens in the task."""
+        lost_on: set[Node] = set()
         for number in range(1, self.retries + 2):
             row = self.board.add(listed.id)
             task = task_of(listed, number)
             result, again = row.result, False
             try:
-                result = await self._attempt(listed, task, row)
+                result = await self._attempt(listed, task, row, lost_on)
                 self.results.add(ResultLine.of(listed, task.run, number, result, row.node))
                 again = result.status in RETRIED and number <= self.retries and await self._may_go_on()
             finally:
@@ -57,13 +58,14 @@ class Attempts:
                 return
             await asyncio.sleep(min(self.pause * 2 ** (number - 1), _LONGEST_PAUSE))
 
-    async def _attempt(self, listed: ListedTask, task: Task, row: Row) -> RunResult:
+    async def _attempt(self, listed: ListedTask, task: Task, row: Row, lost_on: set[Node]) -> RunResult:
         try:
-            async with self.nodes.least_loaded() as node:
+            async with self.nodes.least_loaded(lost_on) as node:
                 row.node = node.name
                 move_aside(self.out / listed.id)
                 result = await self._on(node, listed, task, row)
                 if result.status in RETRIED:
+                    lost_on.add(node)
                     self.nodes.lose(node, task.run)
                 return result
         except asyncio.CancelledError:  # asked twice to stop, or before there was anything to stop
