@@ -63,7 +63,7 @@ async def test_nobody_is_kept_waiting_who_can_go_to_another_engine() -> None:
     guard = Guard(waits=False, probe=probe)
     for _ in range(3):
         await fail(guard, SandboxError("broke"))
-    with pytest.raises(SandboxError, match="^away$"):
+    with pytest.raises(SandboxError, match=r"^away$"):
         async with guard:
             pass
 
