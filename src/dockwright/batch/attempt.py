@@ -49,7 +49,7 @@ class Attempts:
             result, again = row.result, False
             try:
                 result = await self._attempt(listed, task, row)
-                self.results.add(ResultLine.of(listed, task.run, number, result))
+                self.results.add(ResultLine.of(listed, task.run, number, result, row.node))
                 again = result.status in RETRIED and number <= self.retries and await self._may_go_on()
             finally:
                 self.board.end(row, result, again=again)
@@ -60,6 +60,7 @@ class Attempts:
     async def _attempt(self, listed: ListedTask, task: Task, row: Row) -> RunResult:
         try:
             async with self.nodes.least_loaded() as node:
+                row.node = node.name
                 move_aside(self.out / listed.id)
                 result = await self._on(node, listed, task, row)
                 if result.status in RETRIED:
