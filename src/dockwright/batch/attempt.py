@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from dockwright import __version__
+from dockwright.batch.begun import begun
 from dockwright.batch.folder import move_aside, some
 from dockwright.batch.results import ResultLine, Results
 from dockwright.config import Config
 from dockwright.errors import ConfigError, SandboxError
 from dockwright.events import Status
+from dockwright.export.atif import trajectory
+from dockwright.journal import JournalError, read
 from dockwright.model import Model
 from dockwright.result import RunResult, exit_code_of
 from dockwright.run import check, run
 from dockwright.run.bench import Host
+from dockwright.run.resume import resume
 from dockwright.run.work import Task, new_run_id
 from dockwright.sandbox.engine import in_thread, reap
 from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.images import Images
 from dockwright.tasks import ListedTask
 from dockwright.ui.board import Board, Row
+from dockwright.workspace.durable import write_durably
 
 RETRIED: frozenset[Status] = frozenset({"sandbox_lost"})
+TRAJECTORY = "trajectory.json"
 _LONGEST_PAUSE = 30.0
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """Does tasks. `retries` is how often a task is begun again whose sandbox was lost, `pause` the seconds before the
-    first time. `guard` is that of the engine, where there is one."""
+    """Does tasks. `retries` is how often a task is tried again whose sandbox was lost, `pause` the seconds before the
+    first time. `guard` is that of the engine, where there is one. `atif` asks for the trajectories."""
 
     config: Config
     host: Host
@@ -43,39 +52,52 @@ class Attempts:
     images: Images
     guard: Guard | None
     retries: int = 2
+    atif: bool = False
     pause: float = 1.0
     lost: set[str] = field(default_factory=set)  # runs that may have left something behind in an engine that was away
 
     async def __call__(self, listed: ListedTask) -> None:
-        """Do a task, with a line of results for each attempt. Never raises for what happens in the task."""
+        """Do a task, from where its run in the folder stopped if that can be gone on with, with a line of results for
+        each attempt. Never raises for what happens in the task."""
+        kept, folder = listed.without_secrets(self.host.redaction), self.out / listed.id
         for number in range(1, self.retries + 2):
-            row = self.board.add(listed.id)
-            task = task_of(listed, number)
-            move_aside(self.out / listed.id)
+            past = begun(kept, folder)
+            if past and past.goes_on:
+                row, run_id = self.board.add(listed.id, past.result), past.run
+            else:
+                row, run_id = self.board.add(listed.id), _new_name(number)
+                move_aside(folder)
+            task = replace(task_of(listed), run=run_id, asked=kept.sha256)
             result = await self._attempt(listed, task, row)
-            self.results.add(ResultLine.of(listed, task.run, number, result))
+            self.results.add(ResultLine.of(kept, run_id, number, result))
+            if self.atif:
+                _write_trajectory(folder)
             again = result.status in RETRIED and number <= self.retries
             self.board.end(row, result, again=again)
             if not again:
                 return
-            self.lost.add(task.run)
+            self.lost.add(run_id)
             if self.guard is not None:
                 try:  # what is tried while the engine is away is no try
                     await self.guard.ready()
-                    await in_thread(partial(reap, {task.run}))
+                    await in_thread(partial(reap, {run_id}))
                 except SandboxError:
                     return
             await asyncio.sleep(min(self.pause * 2 ** (number - 1), _LONGEST_PAUSE))
 
     async def _attempt(self, listed: ListedTask, task: Task, row: Row) -> RunResult:
+        """A run that was left in the folder is taken up."""
+        folder = self.out / listed.id
         config = configured(listed, self.config)
         try:
             async with self.images.held(config.sandbox.image) as image:
                 own = config.sandbox.model_copy(update={"image": image})
                 config = config.model_copy(update={"sandbox": own})
-                return await run(task, config, self.host, self.out / listed.id, (row.take,))
+                if folder.exists():
+                    return await resume(folder, config, self.host, (row.take,), task)
+                return await run(task, config, self.host, folder, (row.take,))
         except asyncio.CancelledError:  # asked twice to stop, or before there was anything to stop
-            return row.result
+            return _ended(row.result, "interrupted", "stopped by the user")
         except (ConfigError, SandboxError) as error:  # of its image
             status: Status = "config_error" if isinstance(error, ConfigError) else "sandbox_lost"
             return _ended(row.result, status, str(error))
@@ -89,12 +111,21 @@ def _ended(result: RunResult, status: Status, reason: str) -> RunResult:
     return result.model_copy(update={"status": status, "exit_code": exit_code_of(status), "reason": reason})
 
 
-def task_of(listed: ListedTask, attempt: int = 1) -> Task:
-    """The name of a later attempt says so: nothing of an earlier one can be in its way."""
-    run_id = new_run_id() if attempt == 1 else f"{new_run_id()}-{attempt}"
+def _new_name(attempt: int) -> str:
+    """That of a later attempt says so: nothing of an earlier one can be in its way."""
+    return new_run_id() if attempt == 1 else f"{new_run_id()}-{attempt}"
+
+
+def _write_trajectory(folder: Path) -> None:
+    with suppress(ValueError, FileNotFoundError, JournalError):  # there was no conversation
+        told = trajectory(read(folder / "journal.jsonl"), __version__)
+        write_durably(folder / TRAJECTORY, f"{json.dumps(told, indent=2)}\n".encode())
+
+
+def task_of(listed: ListedTask) -> Task:
     return Task(
         prompt=listed.prompt, repo=listed.repo, agent=listed.agent, model=listed.model, base=listed.base,
-        checks=listed.checks, deliver=listed.deliver, run=run_id,
+        checks=listed.checks, proof=listed.proof, repairs=listed.repairs, deliver=listed.deliver,
     )  # fmt: skip
 
 
@@ -120,6 +151,10 @@ def check_all(left: Sequence[ListedTask], config: Config, *, priced: bool) -> No
     for listed in left:
         own = configured(listed, config)
         try:
+            if listed.hidden:
+                raise ConfigError(
+                    "a secret was in what it asks for, and is not kept in the folder. Start with the task file."
+                )
             check(task_of(listed), own)
             if priced or own.limits.money_usd is not None:
                 price_of(listed)
