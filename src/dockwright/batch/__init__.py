@@ -7,8 +7,8 @@ share (the pace of the API, the money, the engine, its disk, the snapshots of re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from dockwright.batch import control
 from dockwright.batch.attempt import Attempts, check_all
 from dockwright.batch.begun import given_up
 from dockwright.batch.folder import Flags, Order, alone, chosen, left, load_order, save_order
+from dockwright.batch.node import Local, Nodes
 from dockwright.batch.queue import Queue
 from dockwright.batch.results import (
     AGAIN,
@@ -32,13 +33,12 @@ from dockwright.batch.results import (
 )
 from dockwright.config import Config
 from dockwright.connection import Connection
-from dockwright.errors import ExitCode, SandboxError
+from dockwright.errors import ExitCode
 from dockwright.events import JsonObject, Status
 from dockwright.gate.pace import Pace
 from dockwright.gate.purse import Account, Purse
 from dockwright.run.bench import Host, Shared, choose_place
 from dockwright.run.resume import ENDED
-from dockwright.sandbox.engine import in_thread, reap
 from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.images import Images
 from dockwright.tasks import ListedTask
@@ -95,21 +95,19 @@ async def batch(
         save_order(out, order, host.redaction)
         before = [line.status for task in listed if task.id not in doing and (line := results.last.get(task.id))]
         async with _means(config, host, out, settings) as means:
-            await means.reap(given_up(unfinished, out))  # of a process that was killed
+            await means.nodes.reap(given_up(unfinished, out))  # of a process that was killed
             with Board(console, len(listed), before, means.facts) as board:
                 jobs = settings.jobs
                 said = f", {len(before)} finished before" if before else ""
                 board.say(f"{len(listed)} tasks, {jobs} at once{said}")
                 attempts = Attempts(
-                    means.config, means.host, out, results, board, means.images, means.engine, settings.retries,
-                    settings.atif,
-                )  # fmt: skip
+                    means.config, out, results, board, means.nodes, host.redaction, settings.retries, settings.atif
+                )
                 queue = Queue(listed, todo, jobs, attempts, board.say, lambda: not means.purse.empty)
                 async with control.listening(out, Commands(queue, results, board, means)):
                     await queue.work()
-            if attempts.lost or not queue.interrupted:
-                ended = {line.run for line in results.last.values() if line.status in ENDED}
-                await means.reap(attempts.lost | ended)
+            ended = {line.run for line in results.last.values() if line.status in ENDED}
+            await means.nodes.reap(set() if queue.interrupted else ended)
         lines = results.put_in_order(task.id for task in listed)
         if settings.predictions:
             write_predictions(out, lines)
@@ -128,15 +126,10 @@ class Means:
     """What the tasks share."""
 
     config: Config
-    host: Host
     purse: Purse
     pace: Pace
-    guard: Guard
     images: Images
-
-    @property
-    def engine(self) -> Guard | None:
-        return self.guard if self.config.sandbox.backend == "docker" else None
+    nodes: Nodes
 
     def facts(self) -> list[str]:
         """For the board: what is out of the ordinary, and what there is a limit on."""
@@ -145,17 +138,10 @@ class Means:
             held = f", {money(self.purse.reserved)} reserved" if self.purse.reserved else ""
             facts.append(f"{money(self.purse.spent)} spent{held} of {money(self.purse.cap)}")
         facts += (f"{model} backing off" for model, lane in self.pace.lanes.items() if lane.is_paused)
-        if self.guard.is_open:
-            facts.append("waiting for the engine")
+        facts += (f"waiting for {node.name or 'the engine'}" for node in self.nodes.away)
         if self.images.size:
             facts.append(f"images {self.images.size / 1e9:.1f} GB")
         return facts
-
-    async def reap(self, runs: Collection[str]) -> None:
-        """Remove what the engine still has of these runs."""
-        if self.engine and runs:
-            with suppress(SandboxError):
-                await in_thread(lambda: reap(runs))
 
 
 @asynccontextmanager
@@ -176,7 +162,10 @@ async def _means(config: Config, host: Host, out: Path, settings: Settings) -> A
         place = await choose_place(config.sandbox, host, "")  # once for all: no task falls back to less than others
         sandbox = config.sandbox.model_copy(update={"backend": place.backend})
         config = config.model_copy(update={"sandbox": sandbox})
-        yield Means(config, replace(host, shared=shared), purse, pace, guard, images)
+        engine = guard if place.backend == "docker" else None
+        nodes = Nodes([Local("", replace(host, shared=shared), images, engine)])
+        stack.push_async_callback(nodes.close)
+        yield Means(config, purse, pace, images, nodes)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dockwright import __version__
-from dockwright.batch.begun import begun
+from dockwright.batch.begun import half_done
 from dockwright.batch.folder import move_aside, some
+from dockwright.batch.node import Node, Nodes
 from dockwright.batch.results import ResultLine, Results
 from dockwright.config import Config
 from dockwright.errors import ConfigError, SandboxError
@@ -22,14 +22,10 @@ from dockwright.events import Status
 from dockwright.export.atif import trajectory
 from dockwright.journal import JournalError, read
 from dockwright.model import Model
+from dockwright.redaction import Redaction
 from dockwright.result import RunResult, exit_code_of
-from dockwright.run import check, run
-from dockwright.run.bench import Host
-from dockwright.run.resume import resume
+from dockwright.run import check
 from dockwright.run.work import Task, new_run_id
-from dockwright.sandbox.engine import in_thread, reap
-from dockwright.sandbox.guard import Guard
-from dockwright.sandbox.images import Images
 from dockwright.tasks import ListedTask
 from dockwright.ui.board import Board, Row
 from dockwright.workspace.durable import write_durably
@@ -42,69 +38,71 @@ _LONGEST_PAUSE = 30.0
 @dataclass(frozen=True)
 class Attempts:
     """Does tasks. `retries` is how often a task is tried again whose sandbox was lost, `pause` the seconds before the
-    first time. `guard` is that of the engine, where there is one. `atif` asks for the trajectories."""
+    first time. What is tried while no node answers is no try. `atif` asks for the trajectories."""
 
     config: Config
-    host: Host
     out: Path
     results: Results
     board: Board
-    images: Images
-    guard: Guard | None
+    nodes: Nodes
+    redaction: Redaction
     retries: int = 2
     atif: bool = False
     pause: float = 1.0
-    lost: set[str] = field(default_factory=set)  # runs that may have left something behind in an engine that was away
 
     async def __call__(self, listed: ListedTask) -> None:
         """Do a task, from where its run in the folder stopped if that can be gone on with, with a line of results for
         each attempt. Never raises for what happens in the task."""
-        kept, folder = listed.without_secrets(self.host.redaction), self.out / listed.id
+        kept, folder = listed.without_secrets(self.redaction), self.out / listed.id
         for number in range(1, self.retries + 2):
-            past = begun(kept, folder)
-            if past and past.goes_on:
-                row, run_id = self.board.add(listed.id, past.result), past.run
-            else:
-                row, run_id = self.board.add(listed.id), _new_name(number)
-                move_aside(folder)
+            past = half_done(kept, folder)
+            run_id = past.run if past else _new_name(number)
+            row = self.board.add(listed.id, past.result if past else None)
             task = replace(task_of(listed), run=run_id, asked=kept.sha256)
-            result = await self._attempt(listed, task, row)
-            self.results.add(ResultLine.of(kept, run_id, number, result))
-            if self.atif:
-                _write_trajectory(folder)
-            again = result.status in RETRIED and number <= self.retries
-            self.board.end(row, result, again=again)
+            result, again = row.result, False
+            try:
+                result = await self._attempt(listed, task, row, anew=past is None)
+                self.results.add(ResultLine.of(kept, run_id, number, result))
+                if self.atif:
+                    _write_trajectory(folder)
+                again = result.status in RETRIED and number <= self.retries and await self._may_go_on()
+            finally:
+                self.board.end(row, result, again=again)
             if not again:
                 return
-            self.lost.add(run_id)
-            if self.guard is not None:
-                try:  # what is tried while the engine is away is no try
-                    await self.guard.ready()
-                    await in_thread(partial(reap, {run_id}))
-                except SandboxError:
-                    return
             await asyncio.sleep(min(self.pause * 2 ** (number - 1), _LONGEST_PAUSE))
 
-    async def _attempt(self, listed: ListedTask, task: Task, row: Row) -> RunResult:
-        """A run that was left in the folder is taken up."""
-        folder = self.out / listed.id
-        config = configured(listed, self.config)
+    async def _attempt(self, listed: ListedTask, task: Task, row: Row, *, anew: bool) -> RunResult:
         try:
-            async with self.images.held(config.sandbox.image) as image:
-                own = config.sandbox.model_copy(update={"image": image})
-                config = config.model_copy(update={"sandbox": own})
-                if folder.exists():
-                    return await resume(folder, config, self.host, (row.take,), task)
-                return await run(task, config, self.host, folder, (row.take,))
+            async with self.nodes.least_loaded() as node:
+                if anew:
+                    move_aside(self.out / listed.id)
+                result = await self._on(node, listed, task, row)
+                if result.status in RETRIED:
+                    self.nodes.lose(node, task.run)
+                return result
         except asyncio.CancelledError:  # asked twice to stop, or before there was anything to stop
             return _ended(row.result, "interrupted", "stopped by the user")
+        except SandboxError as error:  # no node answers
+            return _ended(row.result, "sandbox_lost", str(error))
+
+    async def _on(self, node: Node, listed: ListedTask, task: Task, row: Row) -> RunResult:
+        try:
+            return await node.carry_out(task, configured(listed, self.config), self.out / listed.id, (row.take,))
         except (ConfigError, SandboxError) as error:  # of its image
             status: Status = "config_error" if isinstance(error, ConfigError) else "sandbox_lost"
             return _ended(row.result, status, str(error))
         except Exception as error:  # noqa: BLE001 - a bug in one task is no reason to lose the others
-            hide = self.host.redaction.text
+            hide = self.redaction.text
             sys.stderr.write(hide("".join(traceback.format_exception(error))))
             return _ended(row.result, "bug", f"{type(error).__name__}: {hide(str(error))}")
+
+    async def _may_go_on(self) -> bool:
+        try:
+            await self.nodes.ready()
+        except SandboxError:
+            return False
+        return True
 
 
 def _ended(result: RunResult, status: Status, reason: str) -> RunResult:

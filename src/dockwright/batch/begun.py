@@ -43,6 +43,12 @@ def begun(task: ListedTask, folder: Path) -> Begun | None:
     return Begun(order.run, result, goes_on)
 
 
+def half_done(task: ListedTask, folder: Path) -> Begun | None:
+    """The same, where it can be gone on with."""
+    run = begun(task, folder)
+    return run if run and run.goes_on else None
+
+
 def _lost_again(events: Sequence[Event]) -> bool:
     """Whether the sandbox was lost, taken up in a new one, and lost again before the next answer. What was kept may
     be the cause then."""
@@ -62,7 +68,7 @@ def given_up(tasks: Iterable[ListedTask], out: Path) -> set[str]:
     """The runs in the folders of tasks that nobody goes on with."""
     runs = set()
     for task in tasks:
-        if (run := begun(task, out / task.id)) and run.goes_on:
+        if half_done(task, out / task.id):
             continue
         with suppress(FileNotFoundError, NotADirectoryError, JournalError):
             events = read(out / task.id / "journal.jsonl")
