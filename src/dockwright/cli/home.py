@@ -44,7 +44,9 @@ def load_config(
     return config.model_copy(update={"model": model})
 
 
-def again(config: Config, *, turns: int | None, budget: float | None, minutes: float | None) -> Config:
+def again(
+    config: Config, *, turns: int | None = None, budget: float | None = None, minutes: float | None = None
+) -> Config:
     """The configuration of a run that is taken up: what it had, with the limits given and, from this machine as it is
     now, what is secret."""
     now = load_config(turns=turns, budget=budget, minutes=minutes)

@@ -186,6 +186,8 @@ def _has_prompt(task: _Checked, shared: _Checked | None) -> bool:
 
 def _proof_mistakes(tasks: Sequence[_Checked], shared: Mapping[str, Any], defaults: Demands) -> Iterator[Mistake]:
     for task in tasks:
+        if task.mistakes:
+            continue
         try:
             _proof({**shared, **task.given}, defaults)
         except ConfigError as error:
