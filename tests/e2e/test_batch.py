@@ -44,8 +44,8 @@ async def test_each_task_gets_its_own_end_and_a_finished_one_is_never_asked_agai
             ("refused", "refused", 6, 2),
         ]
         assert [[(check.command, check.exit_code) for check in line.checks] for line in lines] == [
-            [("test -e made.txt", 0), (f"{SERVED['serve']}; GET {SERVED['probe']}", 0)], [], [("true", 0), ("grep other made.txt", 1)],
-            [("test -e made.txt", 0)], [], [],
+            [("test -e made.txt", 0), (f"{SERVED['serve']}; GET {SERVED['probe']}", 0)], [],
+            [("true", 0), ("grep other made.txt", 1)], [("test -e made.txt", 0)], [], [],
         ]  # fmt: skip
         assert (lines[0].tags, lines[0].metadata) == (("a",), {"ticket": 7})
         branches = [f"dockwright/{line.run}" for line in lines if line.id != "done"]

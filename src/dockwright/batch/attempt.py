@@ -62,7 +62,7 @@ class Attempts:
             result, again = row.result, False
             try:
                 result = await self._attempt(listed, task, row, anew=past is None)
-                self.results.add(ResultLine.of(kept, run_id, number, result))
+                self.results.add(ResultLine.of(kept, run_id, number, result, row.node))
                 if self.atif:
                     _write_trajectory(folder)
                 again = result.status in RETRIED and number <= self.retries and await self._may_go_on()
@@ -75,6 +75,7 @@ class Attempts:
     async def _attempt(self, listed: ListedTask, task: Task, row: Row, *, anew: bool) -> RunResult:
         try:
             async with self.nodes.least_loaded() as node:
+                row.node = node.name
                 if anew:
                     move_aside(self.out / listed.id)
                 result = await self._on(node, listed, task, row)

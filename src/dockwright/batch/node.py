@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,12 +47,13 @@ class Node(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Local:
-    """This process, with the sandboxes of an engine, or with others where `guard` is None."""
+    """This process, with the sandboxes of an engine, or under bubblewrap, where `engine` is False."""
 
     name: str
     host: Host
     images: Images
-    guard: Guard | None
+    guard: Guard
+    engine: bool = True
 
     async def carry_out(self, task: Task, config: Config, folder: Path, sinks: Sequence[Sink]) -> RunResult:
         async with self.images.held(config.sandbox.image) as image:
@@ -62,12 +63,12 @@ class Local:
             return await run(task, config, self.host, folder, sinks)
 
     async def ready(self) -> None:
-        if self.guard:
+        if self.engine:
             await self.guard.ready()
 
     async def reap(self, runs: Collection[str]) -> None:
-        if self.guard and runs:
-            await in_thread(partial(reap, runs))
+        if self.engine and runs:
+            await in_thread(partial(reap, runs, self.guard.address))
 
 
 class Nodes:
@@ -80,8 +81,9 @@ class Nodes:
         self.lost: defaultdict[Node, set[str]] = defaultdict(set)
 
     @property
-    def away(self) -> list[Node]:
-        return list(self._awaited)
+    def state(self) -> list[tuple[str, int, bool]]:
+        """The name of each, how many are at work there, whether it answers, as far as is known."""
+        return [(node.name, self._at_work[node], node not in self._awaited) for node in self._all]
 
     @asynccontextmanager
     async def least_loaded(self) -> AsyncIterator[Node]:
@@ -111,14 +113,18 @@ class Nodes:
         if node not in self._awaited:
             self._ask(node)
 
-    async def reap(self, runs: Collection[str]) -> None:
-        """Remove what those that answer still have of these runs, and of those that they lost."""
+    async def reap(self, runs: Collection[str]) -> list[str]:
+        """Remove what they still have of these runs, and of those that they lost; the names of those that fail."""
 
-        async def of(node: Node) -> None:
-            with suppress(SandboxError):
+        async def fails(node: Node) -> bool:
+            try:
                 await node.reap({*runs, *self.lost[node]})
+            except SandboxError:
+                return True
+            return False
 
-        await asyncio.gather(*map(of, self._all))
+        failed = await asyncio.gather(*map(fails, self._all))
+        return [node.name for node, fails in zip(self._all, failed, strict=True) if fails]
 
     async def close(self) -> None:
         for answer in self._awaited.values():

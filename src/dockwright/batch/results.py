@@ -46,9 +46,10 @@ class ResultLine(BaseModel):
     """One attempt at a task that ended, as a line of results.jsonl.
 
     `run` is the attempt's own id, `attempt` its number in that process, `resumed` how often its run was taken up
-    again. `branch` and `commit` are in the task's repository, `patch` is a path from the folder of results.jsonl;
-    null where there is none. `cost` is in US dollars, null where a price is unknown. `seconds` is wall clock from
-    `started`. `tags` and `metadata` are the task's own. `task_sha256` changes with what was asked.
+    again, `node` which of several engines it was on. `branch` and `commit` are in the task's repository, `patch` is a
+    path from the folder of results.jsonl; null where there is none. `cost` is in US dollars, null where a price is
+    unknown. `seconds` is wall clock from `started`. `tags` and `metadata` are the task's own. `task_sha256` changes
+    with what was asked.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +57,7 @@ class ResultLine(BaseModel):
     run: str
     attempt: int = 1
     resumed: int = 0
+    node: str | None = None
     status: Status
     exit_code: int
     reason: str = ""
@@ -76,11 +78,11 @@ class ResultLine(BaseModel):
     task_sha256: str
 
     @classmethod
-    def of(cls, task: ListedTask, run_id: str, attempt: int, result: RunResult) -> ResultLine:
+    def of(cls, task: ListedTask, run_id: str, attempt: int, result: RunResult, node: str = "") -> ResultLine:
         copied = {name: getattr(result, name) for name in _COPIED}
         return cls(
-            id=task.id, run=run_id, attempt=attempt, agent=task.agent.name, repo=str(task.repo), **copied,
-            patch=f"{task.id}/{Path(result.patch).name}" if result.patch else None,
+            id=task.id, run=run_id, attempt=attempt, node=node or None, agent=task.agent.name, repo=str(task.repo),
+            **copied, patch=f"{task.id}/{Path(result.patch).name}" if result.patch else None,
             checks=tuple(CheckLine.model_validate(check, from_attributes=True) for check in result.checks),
             tags=task.tags, metadata=task.metadata, task_sha256=task.sha256,
         )  # fmt: skip

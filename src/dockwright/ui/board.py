@@ -30,10 +30,11 @@ _NAME = 24
 
 
 class Row:
-    """A task at work; `past` is what came of it before it was taken up. `take` is a sink."""
+    """A task at work; `past` is what came of it before it was taken up. `take` is a sink. `node` is where, if there are
+    several."""
 
     def __init__(self, task: str, past: RunResult | None = None) -> None:
-        self.task = task
+        self.task, self.node = task, ""
         self.result = past or RunResult()
         self._paid_before = self.result.cost or 0.0
         self._doing = f"going on after turn {past.turns}" if past else "starting"
@@ -58,8 +59,8 @@ class Row:
         return (result.cost or 0.0) - self._paid_before
 
     def line(self, width: int, seconds: float) -> Text:
-        spent = f"{money(self.result.cost)} · {duration(seconds)}"
-        doing = clip(f"{spent} · {self._doing}", max(width - _NAME - 4, 10))
+        facts = [money(self.result.cost), duration(seconds), *filter(None, (self.node,)), self._doing]
+        doing = clip(" · ".join(facts), max(width - _NAME - 4, 10))
         return Text.assemble("  ", (clip(self.task, _NAME).ljust(_NAME), "bold"), "  ", (doing, "dim"))
 
 
@@ -110,6 +111,7 @@ class Board:
         self._spent += row.paid(result)
         facts = [count(result.turns, "turn"), money(result.cost), duration(result.seconds)]
         facts += ["resumed"] if result.resumed else []
+        facts += [f"on {row.node}"] if row.node else []
         facts += (visible(fact, newlines=False) for fact in (result.branch, result.reason) if fact)
         status = (status_words(result.status), status_style(result.status))
         number = (f"[{'again' if again else self._ended.total()}/{self._total}] ", "dim")

@@ -47,14 +47,19 @@ def print_batch(console: Console, state: JsonObject, *, tasks: bool = False) -> 
     facts += [f"{state['jobs']} at once", *(["paused"] if state["paused"] else [])]
     spent, reserved, budget = (cast(float | None, state[name]) for name in ("spent", "reserved", "budget"))
     facts.append(f"{money(spent)} spent" + (f", {money(reserved)} reserved of {money(budget)}" if budget else ""))
+    nodes: Any = state["nodes"]
+    facts += (
+        f"{node['at_work']} on {node['name']}" if node["answers"] else f"waiting for {node['name']}" for node in nodes
+    )
     console.print(" · ".join(facts), soft_wrap=True)
     if tasks:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for title in ("task", "state", "turns", "cost", "time"):
+        for title in ("task", "state", "turns", "cost", "time", *(["node"] if nodes else [])):
             table.add_column(title, overflow="fold")
         for task in listed:
             known = "turns" in task
-            more = [str(task["turns"]), money(task["cost"]), duration(task["seconds"])] if known else []
+            more = [str(task["turns"]), money(task["cost"]), duration(task["seconds"])] if known else [""] * 3
+            more += [str(task.get("node", ""))] if nodes else []
             table.add_row(Text(visible(str(task["id"]), newlines=False)), words_of(str(task["state"])), *more)
         console.print(table)
 
