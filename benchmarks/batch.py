@@ -1,7 +1,8 @@
 """`python -m benchmarks.batch [TASKS]`: a batch of sandboxed sessions of 20 calls, beside one process each.
 
 Both sides do the same tasks at the same concurrency, one after the other in the same run, so that a slow machine slows
-both. Printed are throughput, memory, the time over the bare sum of what the tools took, and the ratio of both sides.
+both. Printed are throughput, memory, the time over the bare sum of what the tools took, and the ratio of both sides:
+a batch that takes more of anything than one process each is a failure.
 """
 
 from __future__ import annotations
@@ -100,6 +101,8 @@ async def main(tasks: int) -> None:
     wall, cpu = theirs.wall / ours.wall, theirs.cpu / ours.cpu
     print(f"{'ratio':<22} 1/{wall:.1f} of the time, 1/{cpu:.1f} of the processor time")
     print(f"{'memory of the batch':<22} {peak:.0f} MiB (aim 400)")
+    if min(wall, cpu) < 1:
+        raise SystemExit("the batch takes more than one process each")
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ async def keep_last(work: Work) -> str:
         missed = str(error)
     if missed:
         work.sandbox.place.left = True
-        place, run = work.sandbox.place, work.journal.path.parent.name
+        place, run = work.sandbox.place, work.journal.path.parent
         text = (
             f"The last changes could not be kept: {missed}. The sandbox ({place.backend}, dockwright-{place.id}) is "
             f"left as it is. Mend that, then: dockwright resume {run}"
