@@ -61,7 +61,7 @@ class Attempts:
             task = replace(task_of(listed), run=run_id, asked=kept.sha256)
             result, again = row.result, False
             try:
-                result = await self._attempt(listed, task, row, anew=past is None)
+                result = await self._attempt(listed, task, row, number, anew=past is None)
                 self.results.add(ResultLine.of(kept, run_id, number, result, row.node))
                 if self.atif:
                     _write_trajectory(folder)
@@ -72,12 +72,14 @@ class Attempts:
                 return
             await asyncio.sleep(min(self.pause * 2 ** (number - 1), _LONGEST_PAUSE))
 
-    async def _attempt(self, listed: ListedTask, task: Task, row: Row, *, anew: bool) -> RunResult:
+    async def _attempt(self, listed: ListedTask, task: Task, row: Row, number: int, *, anew: bool) -> RunResult:
         try:
             async with self.nodes.least_loaded() as node:
                 row.node = node.name
                 if anew:
                     move_aside(self.out / listed.id)
+                elif number > 1:
+                    await node.reap({task.run})  # it may be the very engine that the attempt before was on
                 result = await self._on(node, listed, task, row)
                 if result.status in RETRIED:
                     self.nodes.lose(node, task.run)
