@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dockwright.cli.home import console, find_agent, host, load_config
+from dockwright.cli.home import console, demands, find_agent, host, load_config
 from dockwright.cli.options import (
+    Baseline,
     Checks,
     Image,
     Include,
+    MayChange,
+    Migrations,
     ModelName,
     Net,
     Persona,
+    Probes,
+    Repairs,
     Repo,
     Secret,
+    Seed,
+    Serve,
     Services,
     Setup,
     Turns,
@@ -54,6 +62,13 @@ def batch(
     agent: Persona = "backend-engineer",
     model: ModelName = None,
     check: Checks = None,
+    serve: Serve = None,
+    probe: Probes = None,
+    check_migrations: Migrations = None,
+    seed: Seed = None,
+    may_change: MayChange = None,
+    baseline: Baseline = False,
+    repairs: Repairs = 0,
     image: Image = None,
     sandbox: Where = None,
     net: Net = None,
@@ -75,7 +90,9 @@ def batch(
     ] = None,
     on: Annotated[
         str | None,
-        typer.Option("--on", metavar="docker:CTX,…", help="Several Docker engines, by their contexts or addresses."),
+        typer.Option(
+            "--on", metavar="WHERE", help="docker:CTX,…: several Docker engines, or ray[:HOST:PORT]: a Ray cluster."
+        ),
     ] = None,
     pull: Annotated[bool, typer.Option("--pull", help="Pull images that the engine does not have.")] = False,
     retries: Annotated[int, typer.Option("--retries", min=0, help="How often to try again after a lost sandbox.")] = 2,
@@ -86,6 +103,9 @@ def batch(
     ] = None,
     predictions: Annotated[
         bool, typer.Option("--predictions", help="Write predictions.jsonl for SWE-bench, too.")
+    ] = False,
+    atif: Annotated[
+        bool, typer.Option("--atif", help="Write each task's ATIF trajectory beside its report, too.")
     ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of results.jsonl and exit.")] = False,
 ) -> None:
@@ -107,12 +127,15 @@ def batch(
         folder = tasks.expanduser().absolute()
         order = batching.load_order(folder)
         listed, flags = order.tasks, order.flags.with_those_of(flags)
+        total_budget = order.budget if total_budget is None else total_budget
+        unknown_price = unknown_price or order.unknown_price
     else:
-        defaults = Defaults(repo.expanduser().absolute(), find_agent(agent), model, tuple(check or ()))
+        proof = demands(serve, probe, check_migrations, seed, may_change, baseline=baseline)
+        defaults = Defaults(repo.expanduser().absolute(), find_agent(agent), model, tuple(check or ()), proof, repairs)
         listed = read_tasks(tasks, defaults, find_agent, repos and repos.expanduser().absolute())
     settings = batching.Settings(
         jobs=jobs, budget=total_budget, unknown_price=unknown_price, disk=_size(disk), pull=pull, retries=retries,
-        engines=_engines(flags), only=_statuses(only), predictions=predictions, flags=flags,
+        only=_statuses(only), predictions=predictions, atif=atif, flags=flags, **_on(flags),
     )  # fmt: skip
     config = load_config(**flags.model_dump(exclude={"on"}))
     sys.exit(wait_for(batching.batch(listed, config, host(config), folder, settings, console())))
@@ -178,18 +201,23 @@ def _steer(out: Path, command: JsonObject, *, json: bool = False, tasks: bool = 
         print_batch(console(), state, tasks=tasks)
 
 
-def _engines(flags: Flags) -> dict[str, str]:
-    """The addresses of the engines that --on names, by name."""
+def _on(flags: Flags) -> dict[str, Any]:
+    """The settings that --on names."""
     from dockwright.sandbox.address import named_engines
 
     if flags.on is None:
         return {}
     kind, _, names = flags.on.partition(":")
-    if kind != "docker" or not all(names.split(",")):
-        raise ConfigError(f"--on {flags.on}: name engines by their contexts or addresses, as docker:one,two.")
     if flags.backend == "bubblewrap":
         raise ConfigError("--on names Docker engines, so --sandbox bubblewrap is another thing. Choose one.")
-    return named_engines(names.split(","), os.environ)
+    if kind == "ray" and re.fullmatch(r"ray(:\S+:\d+)?", flags.on):
+        return {"ray": names or os.environ.get("RAY_ADDRESS") or "auto"}
+    if kind != "docker" or not all(names.split(",")):
+        raise ConfigError(
+            f"--on {flags.on}: name engines by their contexts or addresses, as docker:one,two, or the address of a Ray "
+            "cluster's head, as ray:10.0.0.1:6379; ray alone is the cluster that this machine is part of."
+        )
+    return {"engines": named_engines(names.split(","), os.environ)}
 
 
 def _size(said: str | None) -> int | None:
