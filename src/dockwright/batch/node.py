@@ -20,6 +20,7 @@ from dockwright.journal import Sink
 from dockwright.result import RunResult
 from dockwright.run import run
 from dockwright.run.bench import Host
+from dockwright.run.resume import resume
 from dockwright.run.work import Task
 from dockwright.sandbox.engine import in_thread, reap
 from dockwright.sandbox.guard import Guard
@@ -33,7 +34,8 @@ class Node(Protocol):
     def name(self) -> str: ...
 
     async def carry_out(self, task: Task, config: Config, folder: Path, sinks: Sequence[Sink]) -> RunResult:
-        """Do a task in `folder`, which is on this machine when it ends. Raises ConfigError and SandboxError of what
+        """Do a task in `folder`, which is on this machine when it ends; where it is there already, go on with the run
+        in it. Raises ConfigError and SandboxError of what
         comes before the run; the run itself tells its ends in its result."""
 
     async def ready(self) -> None:
@@ -55,8 +57,10 @@ class Local:
 
     async def carry_out(self, task: Task, config: Config, folder: Path, sinks: Sequence[Sink]) -> RunResult:
         async with self.images.held(config.sandbox.image) as image:
-            own = config.sandbox.model_copy(update={"image": image})
-            return await run(task, config.model_copy(update={"sandbox": own}), self.host, folder, sinks)
+            config = config.model_copy(update={"sandbox": config.sandbox.model_copy(update={"image": image})})
+            if await asyncio.to_thread(folder.exists):
+                return await resume(folder, config, self.host, sinks, task)
+            return await run(task, config, self.host, folder, sinks)
 
     async def ready(self) -> None:
         if self.engine:
@@ -135,7 +139,9 @@ class Nodes:
     def _ask(self, node: Node) -> None:
         async def answer() -> None:
             await node.ready()
-            await node.reap(self.lost[node])
+            while gone := frozenset(self.lost[node]):
+                await node.reap(gone)
+                self.lost[node] -= gone  # they may go on there under the same names
             del self._awaited[node]
 
         self._awaited[node] = asyncio.create_task(answer())
