@@ -94,6 +94,7 @@ def pr(
 ) -> None:
     """Push a run's branch and open a pull request with its report, by the GitHub CLI."""
     from dockwright.cli.pull_request import open_pull_request
+    from dockwright.ui.visible import visible
 
     folder = find_run(run)
-    console().print(open_pull_request(result_of(folder), folder, remote, base), markup=False, highlight=False)
+    console().print(visible(open_pull_request(result_of(folder), folder, remote, base)))
