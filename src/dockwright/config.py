@@ -38,6 +38,7 @@ ALIASES: Mapping[str, str] = {  # as of 2026-11; ANTHROPIC_DEFAULT_<NAME>_MODEL 
 }
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 _Model = TypeVar("_Model", bound=BaseModel)
+TRAILER = re.compile(r"[A-Za-z0-9-]+: \S.*")  # a line at the end of a commit message, as git reads it
 _SIZE = re.compile(r"(\d+)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
 
 
@@ -187,6 +188,21 @@ class SandboxSettings(_Settings):
     env: Mapping[str, str] = {}
 
 
+def _trailers(value: object) -> object:
+    lines = value.strip().splitlines() if isinstance(value, str) else [] if value is False else [""]
+    if not all(TRAILER.fullmatch(line) for line in lines):
+        raise ValueError('write lines as "Name: text", or false for none')
+    return "\n".join(lines)
+
+
+class DeliverySettings(_Settings):
+    """`commits` is "one" for the whole change as one commit, or "agent" for those that the agent made with git.
+    `trailers` are lines at the end of each message; {model} and {run} in them stand for the run's. False is none."""
+
+    commits: Literal["one", "agent"] = "one"
+    trailers: Annotated[str, BeforeValidator(_trailers)] = "Assisted-by: dockwright:{model}"
+
+
 class Config(_Settings):
     """`search` is where WebSearch looks: ddgs, the model API's own search, nowhere, or the first of them that works.
     `include` are patterns of ignored files that are taken into the sandbox all the same, and never come out of it.
@@ -195,6 +211,7 @@ class Config(_Settings):
     model: ModelSettings = ModelSettings()
     limits: Limits = Limits()
     sandbox: SandboxSettings = SandboxSettings()
+    deliver: DeliverySettings = DeliverySettings()
     search: Literal["auto", "ddgs", "api", "none"] = "auto"
     include: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ What belongs to a process that is alive, here or on another host, or to another 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
@@ -54,6 +55,22 @@ def leftovers(runs: Path) -> Iterator[Leftover]:
         for path in sorted(runs.glob(f"*/{pattern}")):
             if _age(path) > _STALE_SECONDS:
                 yield Leftover(f"temporary {path}", partial(_remove, path))
+    for pattern in ("open-*", "setup-*"):  # of a sandbox beside the run, with a journal of its own
+        for path in sorted(runs.glob(f"*/{pattern}")):
+            if _age(path) > _UNOWNED_SECONDS and not _is_held(path / "journal.jsonl"):
+                yield Leftover(f"temporary {path}", partial(_remove, path))
+
+
+def _is_held(journal: Path) -> bool:
+    """Whether a process is writing it."""
+    try:
+        with open(os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _is_left(folder: Path) -> bool:

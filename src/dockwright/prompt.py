@@ -12,6 +12,10 @@ from dockwright.events import JsonObject
 
 NOTES = ("CLAUDE.md", ".claude/CLAUDE.md", "AGENTS.md")  # the first that exists counts, as in Claude Code
 _MOST_NOTES = 40_000
+_COMMIT = (
+    "Commit your work with git in steps that a reviewer can follow, each with a message that says why. These commits "
+    "are handed over as they are, without merges; what is uncommitted at the end comes on top as one more."
+)
 
 
 def system_blocks(
@@ -26,15 +30,17 @@ def system_blocks(
     services: Sequence[str] = (),
     report_tool: str | None = None,
     at_desk: bool = False,
+    commits: bool = False,
 ) -> tuple[JsonObject, ...]:
     """System blocks for the Messages API. `network` is the policy in the gateway's words, `services` a line each with
     name and address, `contents` what the image has, `checks` the commands that decide, `report_tool` the tool that
-    takes the report, `at_desk` whether the user sits there and answers."""
+    takes the report, `at_desk` whether the user sits there and answers, `commits` whether commits are handed over."""
+    commit = _COMMIT if commits else "You need not commit."
     parts = [
         _place(workspace, tools, image, contents),
         _network(network),
         "Services, running and reachable from the container:\n" + _list(services) if services else "",
-        _at_desk(workspace) if at_desk else _done(workspace, checks, report_tool, bool(services)),
+        _at_desk(workspace, commit) if at_desk else _done(workspace, commit, checks, report_tool, bool(services)),
     ]
     ours = "\n\n".join(part for part in parts if part)
     return tuple({"type": "text", "text": text} for text in (agent_prompt, ours) if text.strip())
@@ -80,23 +86,23 @@ def _network(network: str) -> str:
     return f"{hosts} can be reached over HTTP and HTTPS by the proxy that is set."
 
 
-def _at_desk(workspace: str) -> str:
+def _at_desk(workspace: str, commit: str) -> str:
     return f"""\
 The user sits at the desk and reads what you write while you work. Answer what they ask, in plain prose; change files \
 where that is what they want, and then run and test the change before you say that it works. Ask back where something \
 is open that only they can decide. Take no return format above as asked for unless they ask for it.
 
-They see the change in {workspace} as git sees it, can undo it, and take it over when they like. You need not commit."""
+They see the change in {workspace} as git sees it, can undo it, and take it over when they like. {commit}"""
 
 
-def _done(workspace: str, checks: Sequence[str], report_tool: str | None, has_services: bool) -> str:
+def _done(workspace: str, commit: str, checks: Sequence[str], report_tool: str | None, has_services: bool) -> str:
     against = " against the real services" if has_services else ""
     text = f"""\
 The work is done when it is written, run and tested, not when it is planned. Write the code, start it, test it\
 {against}, and mend what fails before you say that it works.
 
 What is handed over is the change in {workspace} as git sees it: what lies outside of it, or is ignored by git, does \
-not count. You need not commit. Before you end, look at `git status` and take out what came about on the way \
+not count. {commit} Before you end, look at `git status` and take out what came about on the way \
 and is no part of the task: logs, build output, a lock file of another package manager."""
     if checks:
         text += f"""

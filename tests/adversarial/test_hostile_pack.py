@@ -93,9 +93,9 @@ async def test_a_tree_of_endless_depth_is_refused(workspace: Workspace, forge: P
     subprocess.run(["git", "fast-import", "--quiet"], cwd=forge, input=stream % (blob.encode(), path), check=True)
     await take(workspace, pack(forge, "refs/heads/deep^{tree}"), tmp_path)
     changes = await workspace.quarantine.changes(workspace.base, git(forge, "rev-parse", "refs/heads/deep^{tree}"))
-    from dockwright.workspace.space import _refusal
+    from dockwright.workspace.space import refusal_of
 
-    assert [_refusal(change) for change in changes if change.new] == ["longer than 4,096 bytes"]
+    assert [refusal_of(change) for change in changes if change.new] == ["longer than 4,096 bytes"]
 
 
 async def test_objects_that_were_there_are_not_replaced(workspace: Workspace, forge: Path, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,7 @@ class Desk:
     folder: Path
     tools: str = "Read, Write, Edit, MultiEdit, Bash, Grep, Glob, WebSearch"
     env: Mapping[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()  # a program that runs ours, as another user say
 
     def __post_init__(self) -> None:
         self.repo = self.folder / "repo"
@@ -77,7 +80,7 @@ class Desk:
         if api is not None:
             base |= {"ANTHROPIC_BASE_URL": api.url, "ANTHROPIC_API_KEY": KEY}
         return await asyncio.create_subprocess_exec(
-            PROGRAM, *arguments, cwd=self.folder, env={**base, **self.env},
+            *self.prefix, PROGRAM, *arguments, cwd=self.folder, env={**base, **self.env},
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
 
@@ -110,7 +113,7 @@ class Desk:
 
 
 def leftovers(run: str) -> list[str]:
-    """Containers and volumes that the engine still has of a run, its proof included."""
+    """What there still is of a run and its proof: containers, volumes, networks, processes, temporary files."""
     client = connect()
     try:
         mine: dict[str, str | list[str] | bool] = {"label": LABEL}
@@ -118,6 +121,14 @@ def leftovers(run: str) -> list[str]:
             thing.name or "?" for thing in client.containers.list(all=True, filters=mine, ignore_removed=True)
         ]
         volumes = [thing.name or "?" for thing in client.volumes.list(filters=mine)]
-        return [name for name in (*containers, *volumes) if run in name]
+        networks = [thing.name or "?" for thing in client.networks.list(filters=mine)]
+        files = [str(path) for path in Path(tempfile.gettempdir()).glob(f"dockwright-*{run}*")]
+        return [name for name in (*containers, *volumes, *networks, *files, *_processes()) if run in name]
     finally:
         client.close()
+
+
+def _processes() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # gone meanwhile
+            yield path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")

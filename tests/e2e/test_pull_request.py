@@ -1,53 +1,42 @@
-"""`dockwright pr`: the branch is pushed and offered with the report; what is missing is said before that."""
+"""`dockwright pr` up to where GitHub's own program would come in: the branch is pushed by git, to a real remote."""
 
 from __future__ import annotations
 
-import json
-import os
+import shutil
 from pathlib import Path
 
 import pytest
 from tests.e2e.running import WORK, Desk
 from tests.repositories import git
 
-# In the place of GitHub's own program: it writes down how it was called.
-GH = """#!/usr/bin/env python3
-import json, os, sys
-with open(os.environ["GH_CALLS"], "w") as file:
-    json.dump([sys.argv[1:], sys.stdin.read()], file)
-print("https://github.example/shop/pull/7")
-"""
-
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+    """A repository with a remote that answers each push, on a machine that has git and no gh."""
+    desk = Desk(tmp_path)
+    git(tmp_path, "init", "-q", "--bare", "origin.git")
+    hook = tmp_path / "origin.git" / "hooks" / "post-receive"
+    hook.write_text("#!/bin/sh\necho 'Open it at https://git.example/shop/new'\n")
+    hook.chmod(0o755)
+    desk.git("remote", "add", "origin", str(tmp_path / "origin.git"))
+    return desk
 
 
-async def test_the_branch_is_pushed_and_offered_with_the_report(desk: Desk) -> None:
-    git(desk.folder, "init", "-q", "--bare", "origin.git")
-    desk.git("remote", "add", "origin", str(desk.folder / "origin.git"))
-    programs = desk.folder / "bin"
-    programs.mkdir()
-    (programs / "gh").write_text(GH)
-    (programs / "gh").chmod(0o755)
-    await desk.run(WORK)
+async def test_the_branch_is_pushed_and_without_gh_it_says_where_it_can_be_offered(desk: Desk) -> None:
+    await desk.run(WORK, backend="bubblewrap")
     run = desk.runs[-1].name
-    desk.env = {"PATH": f"{programs}:{os.environ['PATH']}", "GH_CALLS": str(desk.folder / "calls")}
-    code, output = await desk.call(None, "pr", run, "--base", "main")
-    assert (code, output.strip()) == (0, "https://github.example/shop/pull/7")
-    assert git(desk.folder / "origin.git", "branch", "--list") == f"  dockwright/{run}"
-    argv, body = json.loads((desk.folder / "calls").read_text())
-    head = ["pr", "create", "--head", f"dockwright/{run}", "--title", "A program."]
-    assert argv == [*head, "--body-file", "-", "--base", "main"]
-    assert body.startswith(f"# Report on run {run}")
-
-
-async def test_without_gh_nothing_is_pushed_and_it_says_what_to_do(desk: Desk) -> None:
-    await desk.run(WORK)
     programs = desk.folder / "bin"
     programs.mkdir()
+    (programs / "git").symlink_to(str(shutil.which("git")))
     desk.env = {"PATH": str(programs)}
-    code, output = await desk.call(None, "pr", desk.runs[-1].name)
+    code, output = await desk.call(None, "pr", run, "--base", "main")
     assert code == 2
-    assert "gh was not found in PATH. Install the GitHub CLI" in output
+    assert "no pull request was opened: gh was not found in PATH" in " ".join(output.split())
+    assert "Open it at https://git.example/shop/new" in output
+    pushed, delivered = [
+        git(place, "rev-parse", f"dockwright/{run}") for place in (desk.folder / "origin.git", desk.repo)
+    ]
+    assert pushed == delivered
+    code, output = await desk.call(None, "pr", run, "--remote", "upstream")
+    assert code == 2
+    assert "`git push --` failed" in output

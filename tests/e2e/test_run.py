@@ -194,6 +194,23 @@ async def test_uncommitted_work_is_carried_in_and_stays_where_it_is(desk: Desk) 
     ]
 
 
+async def test_the_agents_own_commits_are_delivered_where_asked_with_the_trailers_of_the_configuration(
+    desk: Desk,
+) -> None:
+    settings = desk.folder / "config" / "dockwright"
+    settings.mkdir(parents=True)
+    (settings / "config.toml").write_text('[deliver]\ntrailers = "Run: {run}"\n')
+    commit = tool_use("Bash", {"command": "git add . && git commit -qm 'Say hello'"})
+    more = tool_use("Write", {"file_path": "/workspace/more.sh", "content": "echo more\n"})
+    script: list[Turn | str] = [Turn([WRITE, commit, more]), Turn([REPORT]), "Done."]
+    code, output = await desk.run(script, "--commits", "agent", "--check", "sh app.sh", backend="bubblewrap")
+    assert code == 0, output
+    run = desk.runs[-1].name
+    log = desk.git("log", "--format=%B", f"main..dockwright/{run}").strip()
+    assert log == f"A program.\n\nRun: {run}\n\nSay hello\n\nRun: {run}"
+    assert desk.git("ls-tree", "--name-only", f"dockwright/{run}").split() == ["README.md", "app.sh", "more.sh"]
+
+
 async def test_an_empty_folder_is_a_start_and_apply_fills_it(desk: Desk) -> None:
     empty = desk.folder / "empty"
     empty.mkdir()

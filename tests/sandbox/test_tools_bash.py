@@ -233,7 +233,7 @@ async def test_a_stopped_command_is_gone_with_its_children(call: Call) -> None:
 @pytest.mark.parametrize(("tool", "field"), [("BashOutput", "bash_id"), ("KillShell", "shell_id")])
 async def test_an_unknown_id(call: Call, tool: str, field: str) -> None:
     result = await call(tool, **{field: "nope"})
-    assert (result.text, result.is_error) == ("No shell found with ID: nope", True)
+    assert (result.text, result.is_error) == ("No shell found with ID: nope. There are: none", True)
 
 
 # what else

@@ -262,7 +262,7 @@ async def test_a_checkpoint_goes_on_in_a_new_sandbox(sandbox: Sandbox, workspace
 async def test_a_delivery_tells_what_stayed_inside(sandbox: Sandbox, workspace: Workspace) -> None:
     await sh(sandbox, "echo x > closed; chmod 000 closed; echo y > open; ln -s /etc/passwd out")
     done = await workspace.checkpoint(sandbox, "x")
-    delivered = await workspace.deliver("r1", done.commit, "Change", model="m")
+    delivered = await workspace.deliver("r1", done.commit, "Change", trailers="Assisted-by: dockwright:m")
     assert delivered is not None
     assert (delivered.branch, delivered.files, delivered.left_out) == ("dockwright/r1", 2, done.left_out)
     assert delivered.notes == ("out is a link that leads out of the repository, to /etc/passwd",)

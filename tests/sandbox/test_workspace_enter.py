@@ -78,7 +78,7 @@ async def test_an_empty_folder_is_an_empty_repository_with_one_commit(sandbox: S
     (tmp_path / "empty").mkdir()
     workspace = await snapshot(tmp_path / "empty", tmp_path / "state")
     await workspace.enter(sandbox)
-    assert await inside(sandbox, "log", "--format=%s") == "Uncommitted work carried in"
+    assert await inside(sandbox, "log", "--format=%s") == "Start with nothing"
     assert await inside(sandbox, "status", "--porcelain", "--branch") == "## main"
 
 

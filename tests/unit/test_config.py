@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from dockwright.config import ALIASES, Config, Limits, ModelSettings, SandboxSettings
+from dockwright.config import ALIASES, Config, DeliverySettings, Limits, ModelSettings, SandboxSettings
 from dockwright.errors import ConfigError
 
 
@@ -31,11 +31,14 @@ def test_the_file_sets_what_it_names(tmp_path: Path) -> None:
         [sandbox]
         memory = "512m"
         network = ["pkg.example", "10.0.0.1:443"]
+        [deliver]
+        trailers = false
     """
     assert Config.load(_file(tmp_path, text)) == Config(
         model=ModelSettings(name="opus", effort="high", headers={"x-team": "db"}),
         limits=Limits(turns=40, money_usd=2.5),
         sandbox=SandboxSettings(memory=512 << 20, network=("pkg.example", "10.0.0.1:443")),
+        deliver=DeliverySettings(trailers=""),
         search="ddgs",
     )
 
@@ -47,7 +50,9 @@ def test_flags_win_over_the_file_and_absent_flags_do_not(tmp_path: Path) -> None
 
 
 def test_each_unknown_key_and_bad_value_is_named_at_once(tmp_path: Path) -> None:
-    path = _file(tmp_path, '[modle]\n[limits]\nturn = 1\nseconds = 0\n[sandbox]\nmemory = "4q"\n')
+    path = _file(
+        tmp_path, '[modle]\n[limits]\nturn = 1\nseconds = 0\n[sandbox]\nmemory = "4q"\n[deliver]\ntrailers = true\n'
+    )
     with pytest.raises(ConfigError) as caught:
         Config.load(path)
     assert str(caught.value).splitlines() == [
@@ -55,6 +60,7 @@ def test_each_unknown_key_and_bad_value_is_named_at_once(tmp_path: Path) -> None
         "  limits.seconds: Input should be greater than 0",
         "  limits.turn: there is no such key. Did you mean turns?",
         '  sandbox.memory: Value error, write a size as "512m" or "4g"',
+        '  deliver.trailers: Value error, write lines as "Name: text", or false for none',
         "  modle: there is no such key. Did you mean model?",
     ]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dockwright.gc import Leftover, leftovers
+from dockwright.journal import Journal
 from dockwright.sandbox.engine import LABEL, OWNER, connect
 from dockwright.sandbox.owner import is_gone, owner
 
@@ -122,6 +123,17 @@ def test_old_temporary_files_of_a_killed_git_go_and_new_ones_stay(temp: Path) ->
         left.remove()
     assert sorted(path.name for path in packs.iterdir()) == ["pack-1.pack", "tmp_pack_new"]
     assert not (temp / "runs/abc/tmpold").exists()
+
+
+def test_the_folder_of_an_app_that_is_shown_stays_and_that_of_a_killed_one_goes(temp: Path) -> None:
+    shown, killed = (temp / f"runs/abc/open-{name}" for name in ("shown", "killed"))
+    for folder in (shown, killed):
+        folder.mkdir(parents=True)
+        (folder / "journal.jsonl").touch()
+    with Journal(shown / "journal.jsonl"):
+        for folder in (shown, killed):
+            os.utime(folder, (time.time() - 2 * 86400,) * 2)
+        assert [left.what for left in found(temp)] == [f"temporary {killed}"]
 
 
 @pytest.mark.docker

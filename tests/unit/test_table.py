@@ -4,12 +4,12 @@ from rich.console import Console
 
 from dockwright.events import CheckFinished
 from dockwright.result import RunResult
-from dockwright.ui.table import summary_table
+from dockwright.ui.table import SummaryTable
 
 
-def drawn(results: list[RunResult]) -> list[str]:
+def drawn(results: list[RunResult], width: int = 100) -> list[str]:
     file = io.StringIO()
-    Console(file=file, width=100).print(summary_table(results))
+    Console(file=file, width=width).print(SummaryTable(results))
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
@@ -44,4 +44,18 @@ def test_no_runs_have_sums_of_nothing() -> None:
     assert drawn([]) == [
         "run     status  checks  turns   cost  time  task",
         "0 runs                      0  $0.00   0 s",
+    ]
+
+
+def test_a_long_task_gets_what_room_is_left_and_a_narrow_screen_shows_what_matters_most() -> None:
+    run = RunResult(run="b0c901f7", status="checks_failed", checks=checks(0, 1), turns=7, cost=0.06, seconds=152,
+                    task="Build a presence service: " + "long " * 50)  # fmt: skip
+    assert drawn([run], 80)[:2] == [
+        "run       status           checks  turns   cost        time  task",
+        "b0c901f7  checks failed    1 of 2      7  $0.06  2 min 32 s  Build a presence s…",
+    ]
+    assert drawn([run], 40) == [
+        "run       status           task",
+        "b0c901f7  checks failed    Build a pres…",
+        "1 run     1 checks failed",
     ]

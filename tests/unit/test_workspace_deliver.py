@@ -25,7 +25,9 @@ def state(tmp_path: Path) -> Path:
 async def test_a_delivery_is_one_commit_by_dockwright_with_its_origin_in_the_message(repo: Path, state: Path) -> None:
     workspace = await snapshot(repo, state)
     first = await agent_commit(workspace, {"src/app.py": b"print('more')\nprint('orders')\n", "README.md": None})
-    delivered = await workspace.deliver("r1", first, "Say more\nAnd drop the readme.", model="claude-x")
+    delivered = await workspace.deliver(
+        "r1", first, "Say more\nAnd drop the readme.", trailers="Assisted-by: dockwright:claude-x"
+    )
     assert delivered is not None
     assert delivered == Delivered(
         at=delivered.at,
@@ -172,7 +174,9 @@ async def test_new_links_that_lead_out_of_the_repository_are_named(repo: Path, s
 async def test_control_and_bidi_characters_stay_out_of_the_message(repo: Path, state: Path) -> None:
     workspace = await snapshot(repo, state)
     message = "\x1b[31mRed\x07 \u202etxt.exe\u200b\r\nBody\x00\u2066 here\n\n"
-    await workspace.deliver("r1", await agent_commit(workspace, {"n": b"n"}), message, model="m")
+    await workspace.deliver(
+        "r1", await agent_commit(workspace, {"n": b"n"}), message, trailers="Assisted-by: dockwright:m"
+    )
     assert git(repo, "log", "-1", "--format=%B", "dockwright/r1") == (
         "[31mRed txt.exe\n\nBody here\n\nAssisted-by: dockwright:m"
     )
@@ -181,10 +185,12 @@ async def test_control_and_bidi_characters_stay_out_of_the_message(repo: Path, s
 async def test_a_long_task_becomes_a_short_subject_and_a_whole_body(repo: Path, state: Path) -> None:
     workspace = await snapshot(repo, state)
     task = "Build an orders service with FastAPI, PostgreSQL and migrations, and test it well"
-    await workspace.deliver("r1", await agent_commit(workspace, {"n": b"n"}), task, model="m")
+    await workspace.deliver(
+        "r1", await agent_commit(workspace, {"n": b"n"}), task, trailers="Assisted-by: dockwright:m"
+    )
     lines = git(repo, "log", "-1", "--format=%B", "dockwright/r1").splitlines()
     assert lines == [
-        "Build an orders service with FastAPI, PostgreSQL and migrations, and…",
+        "Build an orders service with FastAPI, PostgreSQL and migrations…",
         "",
         task,
         "",

@@ -47,7 +47,7 @@ from dockwright.sandbox.images import Images
 from dockwright.tasks import ListedTask
 from dockwright.tasks.fields import RESULTS
 from dockwright.ui.board import Board
-from dockwright.ui.table import summary_table
+from dockwright.ui.table import SummaryTable
 from dockwright.ui.words import money
 from dockwright.workspace.shared import Snapshots
 
@@ -120,7 +120,7 @@ async def batch(
         lines = results.put_in_order(task.id for task in listed)
         if settings.predictions:
             write_predictions(out, lines)
-        board.say(summary_table([line.result for line in lines]))
+        board.say(SummaryTable([line.result for line in lines]))
         board.say(f"\n{out / RESULTS}")
         for name in silent:
             there = f"DOCKER_HOST={settings.engines[name]} " if name in settings.engines else ""

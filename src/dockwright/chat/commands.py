@@ -132,7 +132,7 @@ async def _open(desk: Desk, rest: str) -> None:
         raise WrongUse("/open 8000 opens port 8000 of the sandbox on this machine.")
     folder = desk.work.journal.path.parent
     here = await desk.ports.enter_async_context(open_port(folder, int(rest), None, desk.tell))
-    desk.tell(f"http://127.0.0.1:{here} is port {rest} of the sandbox, for you alone.")
+    desk.tell(f"http://127.0.0.1:{here} is port {rest} of the sandbox, on this machine's loopback, until you leave.")
 
 
 async def _cost(desk: Desk, rest: str) -> None:

@@ -25,7 +25,7 @@ def load_config(
     *, image: str | None = None, backend: str | None = None, net: list[str] | None = None,
     services: list[str] | None = None, setup: str | None = None, files: Mapping[str, object] | None = None,
     turns: int | None = None, budget: float | None = None, minutes: float | None = None,
-    include: list[str] | None = None, secret: list[str] | None = None,
+    include: list[str] | None = None, secret: list[str] | None = None, commits: str | None = None,
 ) -> Config:  # fmt: skip
     from dockwright.config import Config, ModelSettings
 
@@ -36,6 +36,7 @@ def load_config(
         "sandbox.services": named or None, "sandbox.setup": setup,
         "limits.turns": turns, "limits.money_usd": budget, "limits.seconds": minutes * 60 if minutes else None,
         "include": tuple(include) if include else None, "secrets": tuple(secret) if secret else None,
+        "deliver.commits": commits,
     }  # fmt: skip
     given = {name: value for name, value in flags.items() if value is not None}
     config = Config.load(config_folder() / "config.toml", {**(files or {}), **given})

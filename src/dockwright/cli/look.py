@@ -14,15 +14,19 @@ from dockwright.cli.waiting import wait_for
 from dockwright.errors import ConfigError
 
 app = typer.Typer()
+_PIPE_WIDTH = 200
 
 
 @app.command(name="runs")
 def list_runs() -> None:
     """List the runs, newest last."""
-    from dockwright.ui.table import summary_table
+    from dockwright.ui.table import SummaryTable
 
     folders = sorted(run_folders(), key=lambda folder: (folder / "journal.jsonl").stat().st_mtime)
-    console().print(summary_table([result_of(folder) for folder in folders]))
+    screen = console()
+    if not screen.is_terminal:  # a pipe has room for all of it
+        screen.width = max(screen.width, _PIPE_WIDTH)
+    screen.print(SummaryTable([result_of(folder) for folder in folders]))
 
 
 @app.command()
@@ -94,6 +98,7 @@ def pr(
 ) -> None:
     """Push a run's branch and open a pull request with its report, by the GitHub CLI."""
     from dockwright.cli.pull_request import open_pull_request
+    from dockwright.ui.visible import visible
 
     folder = find_run(run)
-    console().print(open_pull_request(result_of(folder), folder, remote, base), markup=False, highlight=False)
+    console().print(visible(open_pull_request(result_of(folder), folder, remote, base)))

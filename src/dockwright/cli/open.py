@@ -24,7 +24,12 @@ def open_(
         typer.Option("--host-port", min=0, max=65535, help="Which port of 127.0.0.1; the same if not given."),
     ] = None,
     serve: Annotated[
-        str | None, typer.Option("--serve", metavar="CMD", help="How the app is started, where the run is over.")
+        str | None,
+        typer.Option(
+            "--serve",
+            metavar="CMD",
+            help="What starts the app, where the run is over; the run's own --serve if not given.",
+        ),
     ] = None,
 ) -> None:
     """Open a port of a run's sandbox on this machine's loopback, until Ctrl-C. It needs no network."""

@@ -22,6 +22,11 @@ class Deliver(StrEnum):
     NONE = "none"
 
 
+class Commits(StrEnum):
+    ONE = "one"
+    AGENT = "agent"
+
+
 class Backend(StrEnum):
     AUTO = "auto"
     DOCKER = "docker"
@@ -74,6 +79,10 @@ Setup = Annotated[
         help="Run this as root first, with the network of --net; the image it makes is kept until what it depends on "
         "changes.",
     ),
+]
+CommitsAs = Annotated[
+    Commits | None,
+    typer.Option("--commits", help="The change as one commit, or as those that the agent made with git."),
 ]
 Devcontainer = Annotated[
     bool,

@@ -23,6 +23,7 @@ from dockwright.cli.options import (
     Baseline,
     Budget,
     Checks,
+    CommitsAs,
     Compose,
     Deliver,
     Devcontainer,
@@ -88,6 +89,7 @@ def run(
     budget: Budget = None,
     minutes: Minutes = None,
     deliver: Annotated[Deliver, typer.Option(help="What to hand back.")] = Deliver.BRANCH,
+    commits: CommitsAs = None,
     output: Annotated[Output, typer.Option(help="What to print.")] = Output.TEXT,
     verbose: Verbose = False,
 ) -> None:
@@ -101,7 +103,7 @@ def run(
     files = project_files(repo, devcontainer=devcontainer, compose=compose)
     config = load_config(
         image=image, backend=sandbox, net=net, services=services, setup=setup, files=files, turns=turns, budget=budget,
-        minutes=minutes, include=include, secret=secret,
+        minutes=minutes, include=include, secret=secret, commits=commits,
     )  # fmt: skip
     proof = demands(serve, probe, check_migrations, seed, may_change, baseline=baseline)
     order = Task(

@@ -45,7 +45,7 @@ async def judge(report: Reported, events: Iterable[Event], workspace: Workspace,
     named = {path_of(reference) for _, _, text in texts for reference in marks(text)}
     ledger = Ledger.of(events, await _hashes(workspace, commit, named))
     return tuple(
-        _judged(section, field, claim, references, ledger)
+        judged(section, field, claim, references, ledger)
         for section, field, text in texts
         for claim, references in claims_of(text)
     )
@@ -84,7 +84,8 @@ def _stated(parts: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
         yield text, []
 
 
-def _judged(section: str, field: str, text: str, references: list[str], ledger: Ledger) -> Claim:
+def judged(section: str, field: str, text: str, references: list[str], ledger: Ledger) -> Claim:
+    """A claim with the verdict that the facts of a ledger give."""
     facts = [(reference, ledger.resolve(reference)) for reference in references]
     evidence = tuple(dict.fromkeys(fact for _, fact in facts if fact))
     missing = [reference for reference, fact in facts if fact is None]

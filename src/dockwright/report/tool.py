@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from dockwright.errors import ToolError
 from dockwright.events import JsonObject
+from dockwright.report.claims import claims_of, judged
 from dockwright.report.evidence import Ledger, marks, path_of
 from dockwright.report.return_format import ReturnFormat, Section
 from dockwright.sandbox import WORKSPACE
@@ -38,19 +39,20 @@ class Report(Tool):
 
     async def run(self, ctx: ToolContext) -> ToolResult:
         named = self.named()
-        await self._check_evidence(ctx)
-        return ToolResult("The report was taken. End with a sentence or two.", details={"report": named})
+        refuted = await self._refuted(ctx)
+        told = "\n".join((_REFUTED, *refuted)) if refuted else "The report was taken. End with a sentence or two."
+        return ToolResult(told, details={"report": named})
 
-    async def _check_evidence(self, ctx: ToolContext) -> None:
-        """Raises ToolError where something is named that is neither a command of the run nor a file."""
-        texts = _texts(self.model_dump(), self.format)
-        named = [(where, reference) for where, text, _ in texts for reference in marks(text)]
-        ledger = self.facts.read() if named else Ledger()
-        unknown = [
-            f"- {where}: [[{reference}]]"
-            for where, reference in named
-            if ledger.resolve(reference) is None and not await _is_file(ctx, reference)
-        ]
+    async def _refuted(self, ctx: ToolContext) -> list[str]:
+        """What is refuted as things are, a line each. Raises ToolError where something is named that is neither a
+        command of the run nor a file."""
+        texts = [(where, text) for where, text, _ in _texts(self.model_dump(), self.format)]
+        named = [(where, reference) for where, text in texts for reference in marks(text)]
+        ledger = self.facts.read()
+        files = {path_of(reference): "" for _, reference in named if await _is_file(ctx, reference)}
+        checks = [check.model_copy(update={"failed": False, "output": ""}) for check in ledger.checks]  # not the last
+        ledger = replace(ledger, files=files, checks=checks)
+        unknown = [f"- {where}: [[{reference}]]" for where, reference in named if ledger.resolve(reference) is None]
         if unknown:
             raise ToolError(
                 "The report was not taken. This names neither a command that you ran, nor a file in the workspace:\n"
@@ -58,6 +60,10 @@ class Report(Tool):
                 + "\nName the command as you gave it to Bash, its id below, or a path, or leave the brackets out. You "
                 f"ran:\n{ledger.listing}"
             )
+        claims = [(where, judged("", "", *claim, ledger)) for where, text in texts for claim in claims_of(text)]
+        return [
+            f'- {where}: "{claim.text[:200]}": {claim.reason}' for where, claim in claims if claim.verdict == "refuted"
+        ]
 
     def named(self) -> JsonObject:
         """The summary and the sections in the persona's own names. Raises ToolError for what is no answer."""
@@ -72,6 +78,10 @@ class _Answers(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+_REFUTED = (
+    "The report was taken. But what was run says the opposite of this, so that the run counts as unverified. Run what "
+    "shows it, if it is so, or say what is so, and submit the whole report again:"
+)
 _OFFER = """Hand in the report on your work. Call this once, at the very end, when the work is done and was run and
 tested. Every field says what was done and why, and names files and commands; what does not apply says so with its
 reason; what was not done is admitted. Empty fields and placeholders are refused.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dockwright.errors import ConfigError, SandboxError
 from dockwright.sandbox import Sandbox
@@ -21,6 +21,7 @@ _SOCKET = "tunnel.sock"
 _PIECE = 1 << 16
 _UNTIL_THE_END = 0  # in place of a port: a connection that says nothing and lasts
 Tell = Callable[[str], None]
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class NotRunningError(Exception):
@@ -30,13 +31,8 @@ class NotRunningError(Exception):
 @asynccontextmanager
 async def take_connections(folder: Path, sandbox: Sandbox) -> AsyncIterator[None]:
     """Let those who can open `folder` reach ports of the sandbox. One line tells which; the answer is a line, too."""
-    tasks: set[asyncio.Task[None]] = set()
 
     async def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        current = asyncio.current_task()
-        if current:
-            tasks.add(current)
-            current.add_done_callback(tasks.discard)
         try:
             port = int(await reader.readline())
             if port == _UNTIL_THE_END:
@@ -51,17 +47,17 @@ async def take_connections(folder: Path, sandbox: Sandbox) -> AsyncIterator[None
         finally:
             writer.close()
 
-    with _short(folder) as path:
-        path.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(taken, path)
-        path.chmod(0o600)
+    async def listen(talk: Talk) -> asyncio.Server:
+        with _short(folder) as path:
+            path.unlink(missing_ok=True)
+            server = await asyncio.start_unix_server(talk, path)
+            path.chmod(0o600)
+        return server
+
     try:
-        yield
+        async with _serving(listen, taken):
+            yield
     finally:
-        server.close()
-        for task in tuple(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         (folder / _SOCKET).unlink(missing_ok=True)
 
 
@@ -69,13 +65,8 @@ async def take_connections(folder: Path, sandbox: Sandbox) -> AsyncIterator[None
 async def open_port(folder: Path, port: int, host_port: int | None, tell: Tell) -> AsyncIterator[int]:
     """A port of the run's sandbox on 127.0.0.1; which one is yielded: `host_port`, else the same one if it is free,
     else any. Raises NotRunningError where no process holds the sandbox, ConfigError where `host_port` is taken."""
-    tasks: set[asyncio.Task[None]] = set()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        current = asyncio.current_task()
-        if current:
-            tasks.add(current)
-            current.add_done_callback(tasks.discard)
         try:
             inner, outer, refused = await _reach(folder, port)
         except NotRunningError:
@@ -93,14 +84,8 @@ async def open_port(folder: Path, port: int, host_port: int | None, tell: Tell) 
 
     _, writer, _ = await _reach(folder, port)
     writer.close()
-    server = await _listen(carry, port, host_port)
-    try:
+    async with _serving(partial(_listen, port, host_port), carry) as server:
         yield int(server.sockets[0].getsockname()[1])
-    finally:
-        server.close()
-        for task in tuple(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def is_over(folder: Path) -> None:
@@ -110,14 +95,32 @@ async def is_over(folder: Path) -> None:
     writer.close()
 
 
-async def _listen(
-    carry: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
-    port: int,
-    host_port: int | None,
-) -> asyncio.Server:
+@asynccontextmanager
+async def _serving(listen: Callable[[Talk], Awaitable[asyncio.Server]], talk: Talk) -> AsyncIterator[asyncio.Server]:
+    """A server that carries its connections until the end of the block, and then none of them."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        current = asyncio.current_task()
+        if current:
+            tasks.add(current)
+            current.add_done_callback(tasks.discard)
+        await talk(reader, writer)
+
+    server = await listen(taken)
+    try:
+        yield server
+    finally:
+        server.close()
+        for task in tuple(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _listen(port: int, host_port: int | None, talk: Talk) -> asyncio.Server:
     for wanted in (host_port,) if host_port is not None else (port, 0):
         try:
-            return await asyncio.start_server(carry, "127.0.0.1", wanted)
+            return await asyncio.start_server(talk, "127.0.0.1", wanted)
         except OSError as error:
             problem = error
     raise ConfigError(f"Port {host_port} of this machine cannot be had: {problem.strerror}. Name another, or none.")

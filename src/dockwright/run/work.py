@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from dockwright import __version__
 from dockwright.agent import Agent, resolve_tools
-from dockwright.config import Config
+from dockwright.config import Config, DeliverySettings
 from dockwright.errors import Interrupted
 from dockwright.events import Answered, CheckpointMade, Event, JsonObject, Noted, Restored, Resumed, RunStarted
 from dockwright.gate import Gate
@@ -37,6 +37,7 @@ from dockwright.tools.web_search import ApiSearch, DdgsSearch
 from dockwright.ui.words import without_marks
 from dockwright.workspace import LOST, Checkpoint, Workspace, shown_in_patch, withhold
 from dockwright.workspace.hardened import GitError
+from dockwright.workspace.own_commits import own_commits, take_own_commits
 from dockwright.workspace.own_git import NOT_KEPT
 from dockwright.workspace.quarantine import MAIL, NAME
 
@@ -106,6 +107,7 @@ class Work:
     sandbox: Sandbox
     journal: Journal
     moments: Moments
+    delivery: DeliverySettings
     services: Keeps | None = None
     told: str = ""
 
@@ -138,6 +140,9 @@ async def keep_last(work: Work) -> str:
     try:
         await keep(work, work.session.history.turn)
         missed = not_taken(work.workspace.last)
+        if work.delivery.commits == "agent":
+            with _told_as_one(work.journal):
+                await take_own_commits(work.workspace, work.sandbox)
     except (DiskFull, JournalError, GitError, OSError) as error:
         missed = str(error)
     if missed:
@@ -184,14 +189,28 @@ async def deliver(work: Work, task: Task, host: Host, summary: str = "") -> bool
     redaction = work.journal.redaction
     done = await withhold(work.workspace, redaction)
     message = redaction.text(without_marks(summary) or task.prompt)
+    own: list[tuple[str, str]] = []
+    with _told_as_one(work.journal):
+        own = await own_commits(work.workspace, redaction)
     delivered = await work.workspace.deliver(
-        task.run, done.commit, message, model=work.model, branch=task.deliver == "branch",
+        task.run, done.commit, message, branch=task.deliver == "branch", own=own,
+        trailers=work.delivery.trailers.replace("{model}", work.model).replace("{run}", task.run),
         not_in_patch=await shown_in_patch(work.workspace, done.commit, redaction), author=host.author or (NAME, MAIL),
     )  # fmt: skip
     if delivered is None:
         return False
     await work.journal.append(delivered)
     return True
+
+
+@contextmanager
+def _told_as_one(journal: Journal) -> Iterator[None]:
+    """The agent's own commits are a nicety: where they cannot be had, there is one of ours."""
+    try:
+        yield
+    except GitError as error:
+        text = f"The agent's own commits cannot be delivered; the change is one commit: {error}"
+        journal.show(Noted(level="warning", text=text))
 
 
 @asynccontextmanager
@@ -236,7 +255,8 @@ async def open_work(
             session = _session(task, config, host, model, wanted, sandbox, journal, after_change, events)
             session.context.put_back(moments.now.cwd, moments.now.seen)
             told = _told(sandbox, moments) if again else ""
-            work = Work(model.name, session, workspace, sandbox, journal, moments, sandbox.services, told)
+            settled = (session, workspace, sandbox, journal, moments, config.deliver, sandbox.services, told)
+            work = Work(model.name, *settled)
             async with take_connections(folder, sandbox):
                 yield work
 
@@ -293,6 +313,7 @@ def _session(
         image=sandbox.place.image, contents=_contents(sandbox, host, config), checks=task.demands.told,
         services=sandbox.services.lines if sandbox.services else (),
         report_tool=report.__name__ if report else None, at_desk=task.at_desk,
+        commits=config.deliver.commits == "agent",
     )  # fmt: skip
     context = ToolContext(
         sandbox=sandbox, rules=task.agent.rules, search=host.search or _search(config, model), asked=sandbox.asked,

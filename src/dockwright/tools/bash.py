@@ -192,7 +192,7 @@ class BashOutput(Tool):
         try:
             job = await ctx.sandbox.poll(self.bash_id)
         except KeyError as error:
-            raise ToolError(f"No shell found with ID: {self.bash_id}") from error
+            raise _not_found(ctx, self.bash_id) from error
         output = await self._filtered(ctx, job)
         text = head_and_tail(tidied(decoded(output)), COMMAND_LIMIT, file=job.output_file)
         parts = [f"<status>{_status(job)}</status>"]
@@ -215,6 +215,10 @@ class BashOutput(Tool):
         return result.stdout
 
 
+def _not_found(ctx: ToolContext, shell_id: str) -> ToolError:
+    return ToolError(f"No shell found with ID: {shell_id}. There are: {', '.join(ctx.jobs) or 'none'}")
+
+
 def _status(job: Job) -> str:
     if job.status == "exited":
         return "failed" if job.exit_code else "completed"
@@ -230,7 +234,7 @@ class KillShell(Tool):
         try:
             job = await ctx.sandbox.kill(self.shell_id)
         except KeyError as error:
-            raise ToolError(f"No shell found with ID: {self.shell_id}") from error
+            raise _not_found(ctx, self.shell_id) from error
         command = quoted(ctx.jobs.get(job.id, "unknown command"))
         message = f"Successfully killed shell: {job.id} ({command})"
         return ToolResult(

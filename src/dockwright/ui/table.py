@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -15,28 +16,50 @@ from dockwright.result import RunResult
 from dockwright.ui.visible import visible
 from dockwright.ui.words import count, duration, money, status_style, status_words
 
+_NARROW = 60
 
-def summary_table(results: Sequence[RunResult]) -> Table:
-    """In the order given."""
-    table = Table(box=None, pad_edge=False, show_footer=True, header_style="dim", footer_style="bold")
-    table.add_column("run", count(len(results), "run"), overflow="fold")
-    table.add_column("status", _tally(results), no_wrap=True)
-    table.add_column("checks", no_wrap=True)
-    table.add_column("turns", str(sum(result.turns for result in results)), justify="right", no_wrap=True)
-    table.add_column("cost", _total_cost(results), justify="right", no_wrap=True)
-    table.add_column("time", duration(sum(result.seconds for result in results)), justify="right", no_wrap=True)
-    table.add_column("task", no_wrap=True, overflow="ellipsis")
-    for result in results:
-        table.add_row(
-            Text(visible(result.run, newlines=False)),
-            Text(status_words(result.status), status_style(result.status)),
-            _checks(result),
-            str(result.turns),
-            "unknown" if result.cost is None else money(result.cost),
-            duration(result.seconds),
-            Text(visible(result.task.strip().partition("\n")[0], newlines=False)),
-        )
-    return table
+
+@dataclass(frozen=True)
+class SummaryTable:
+    """The runs in the order given. The task has the room that is left; a narrow screen has less beside it."""
+
+    results: Sequence[RunResult]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table(
+            box=None, pad_edge=False, show_footer=True, expand=True, header_style="dim", footer_style="bold"
+        )  # fmt: skip
+        columns = _columns(self.results, narrow=options.max_width < _NARROW)
+        for header, footer, right, _ in columns:
+            table.add_column(
+                header, footer, justify="right" if right else "left", ratio=1 if header == "task" else None,
+                no_wrap=header != "run", overflow="fold" if header == "run" else "ellipsis",
+            )  # fmt: skip
+        for row in zip(*(cells for *_, cells in columns), strict=True):
+            table.add_row(*row)
+        yield table
+
+
+def _columns(results: Sequence[RunResult], *, narrow: bool) -> list[tuple[str, str, bool, list[Text]]]:
+    """Header, sum, whether it stands on the right, and a cell for each run."""
+    costs = ["unknown" if result.cost is None else money(result.cost) for result in results]
+    seconds = [result.seconds for result in results]
+    tasks = [Text(visible(result.task.strip().partition("\n")[0], newlines=False)) for result in results]
+    columns = [
+        ("run", count(len(results), "run"), False, [Text(visible(one.run, newlines=False)) for one in results]),
+        (
+            "status",
+            _tally(results),
+            False,
+            [Text(status_words(one.status), status_style(one.status)) for one in results],
+        ),
+        ("checks", "", False, [Text(_checks(result)) for result in results]),
+        ("turns", str(sum(result.turns for result in results)), True, [Text(str(result.turns)) for result in results]),
+        ("cost", _total_cost(results), True, [Text(cost) for cost in costs]),
+        ("time", duration(sum(seconds)), True, [Text(duration(one)) for one in seconds]),
+        ("task", "", False, tasks),
+    ]
+    return [column for column in columns if not narrow or column[0] in ("run", "status", "task")]
 
 
 def print_batch(console: Console, state: JsonObject, *, tasks: bool = False) -> None:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from pathlib import Path
 
+from dockwright.config import TRAILER
 from dockwright.errors import ConfigError
 from dockwright.workspace.hardened import GitError, command, run
 from dockwright.workspace.quarantine import Quarantine
@@ -67,16 +68,39 @@ async def _hook_event(target: Repository) -> str:
     return min(events - _HARMLESS_EVENTS, default=b"").decode(errors="replace")
 
 
-def commit_message(text: str, model: str) -> str:
-    """A subject, the rest below it, and the trailer; no control characters, nothing that reorders what is shown."""
-    plain = "".join(char for char in text if char in "\n\t" or unicodedata.category(char)[0] != "C")
-    lines = [line.rstrip() for line in plain[:_LONGEST_MESSAGE].strip().splitlines()] or ["Changes by dockwright"]
+def commit_message(said: str, trailers: str) -> str:
+    """A subject, the rest below it, and the trailers."""
+    lines = _plain(said).splitlines() or ["Changes by dockwright"]
     first, *rest = re.split(r"(?<=[.!?])\s+(?=\S)", lines[0], maxsplit=1)
     if len(lines[0]) > _LONGEST_SUBJECT >= len(first):
         lines = [first, "", *rest, *lines[1:]]
-    subject = lines[0]
-    if len(subject) > _LONGEST_SUBJECT:
-        lines = [subject[: _LONGEST_SUBJECT - 1].rsplit(" ", 1)[0] + "…", "", *lines]
+    if len(lines[0]) > _LONGEST_SUBJECT:
+        lines = [_shortened(lines[0]), "", *lines]
     elif lines[1:] and lines[1]:
         lines.insert(1, "")
-    return "\n".join([*lines, "", f"Assisted-by: dockwright:{model}", ""])
+    return _with_trailers("\n".join(lines), trailers)
+
+
+def own_message(said: str, trailers: str) -> str:
+    """The message of a commit of the agent's, as it is but for what no message should hold, and the trailers."""
+    return _with_trailers(_plain(said) or "Changes by dockwright", trailers)
+
+
+def _plain(said: str) -> str:
+    """No control characters, nothing that reorders what is shown, no end of lines but one kind."""
+    plain = "".join(char for char in said if char in "\n\t" or unicodedata.category(char)[0] != "C")
+    return "\n".join(line.rstrip() for line in plain[:_LONGEST_MESSAGE].strip().splitlines())
+
+
+def _shortened(line: str) -> str:
+    """Up to the end of a clause, if that is not too short, else of a word."""
+    cut = line[: _LONGEST_SUBJECT - 1]
+    clause = re.match(rf".{{{_LONGEST_SUBJECT // 2},}}(?=[,;:] )", cut)
+    return f"{clause[0] if clause else cut.rsplit(' ', 1)[0]}…"
+
+
+def _with_trailers(message: str, trailers: str) -> str:
+    if not trailers:
+        return f"{message}\n"
+    has_some = "\n\n" in message and all(TRAILER.fullmatch(line) for line in message.split("\n\n")[-1].splitlines())
+    return f"{message}{chr(10) if has_some else chr(10) * 2}{trailers}\n"

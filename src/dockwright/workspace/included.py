@@ -49,7 +49,7 @@ async def take_included(
 
 async def lay_out(sandbox: Sandbox, quarantine: Quarantine) -> None:
     """Write them into the sandbox's workspace."""
-    entries = await _entries(quarantine)
+    entries = await included(quarantine)
     wanted = await sizes(quarantine, {entry.oid for entry in entries.values()})
     contents = {oid: data async for oid, data in blobs(quarantine, wanted)}
     for path, entry in entries.items():
@@ -62,11 +62,12 @@ async def lay_out(sandbox: Sandbox, quarantine: Quarantine) -> None:
 
 async def exclusions(quarantine: Quarantine) -> str:
     """Lines for `info/exclude`, so that they stay ignored whatever made git ignore them."""
-    paths = (text(path) for path in await _entries(quarantine) if b"\n" not in path)
+    paths = (text(path) for path in await included(quarantine) if b"\n" not in path)
     return "".join("/" + _SPECIAL.sub(r"\\\1", path) + "\n" for path in paths)
 
 
-async def _entries(quarantine: Quarantine) -> dict[bytes, Entry]:
+async def included(quarantine: Quarantine) -> dict[bytes, Entry]:
+    """Those that were taken in, by path."""
     return await tree_of(quarantine, REF) if (quarantine.folder / REF).exists() else {}
 
 

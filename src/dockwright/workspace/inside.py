@@ -20,6 +20,7 @@ CACHES = ("__pycache__/", "*.py[cod]", ".pytest_cache/", ".mypy_cache/", ".ruff_
 LARGEST_PACK = 512 << 20
 _SIDE = f"{HOME}/.dockwright.git"
 _THEIRS = f"{WORKSPACE}/.git"
+_OWN_PACK = f"{HOME}/.dockwright-own.pack"
 _SLICE = 8 << 20
 _DEADLINE = 300.0
 _SETTINGS = {
@@ -38,6 +39,13 @@ _KEEP = """
 tree=$("$1" write-tree) || exit
 echo "$tree"
 [ "$tree" = "$2" ] || printf '%s\\n^%s\\n' "$tree" "$2" | "$1" pack-objects --revs -q --delta-base-offset "$3"
+"""
+# GIT BASE PACK: the commit that the agent is at; unless it is BASE, what BASE does not have is packed into PACK.
+_PACK_COMMITS = """
+head=$("$1" rev-parse --verify "HEAD^{commit}") || exit
+echo "$head"
+[ "$head" = "$2" ] ||
+  printf '%s\\n^%s\\n' "$head" "$2" | "$1" pack-objects --revs -q --delta-base-offset --stdout > "$3"
 """
 _NO_HISTORY = ("error: unable to normalize alternate object path", "error: object directory ")
 _ID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -105,6 +113,13 @@ async def keep(sandbox: Sandbox, known: str) -> Kept:
     complaints = tuple(line.removeprefix("error: ")[:500] for line in lines if line.startswith("error: "))
     tree, *pack = _ids(result)
     return Kept(tree, f"{base}-{pack[0]}.pack" if pack else None, complaints[:50])
+
+
+async def pack_commits(sandbox: Sandbox, base: str) -> tuple[str, str | None]:
+    """The commit that the agent's repository is at, and the path inside of a pack with all that is new since `base`."""
+    argv = [sandbox.shell, "-c", _PACK_COMMITS, "sh", _git(sandbox), base, _OWN_PACK]
+    (head,) = _ids(await _run(sandbox, _THEIRS, argv))
+    return head, None if head == base else _OWN_PACK
 
 
 async def put_back(sandbox: Sandbox, changes: list[Change]) -> None:

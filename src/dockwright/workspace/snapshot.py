@@ -121,7 +121,8 @@ def _write_stream(stream: IO[bytes], root: Path, scan: Scan, head: str | None) -
         )
     when = f"{int(time.time())} +0000"
     stream.write(b"commit refs/dockwright/base\n")
-    stream.write(f"committer {NAME} <{MAIL}> {when}\ndata {len(CARRIED_IN)}\n{CARRIED_IN}\n".encode())
+    message = CARRIED_IN if scan.changes else "Start with nothing"
+    stream.write(f"committer {NAME} <{MAIL}> {when}\ndata {len(message)}\n{message}\n".encode())
     if head:
         stream.write(f"from {head}\n".encode())
     carried = [found.path for found in scan.changes if found.mode is None]

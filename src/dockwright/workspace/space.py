@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from dockwright.errors import ConfigError, SandboxError
 from dockwright.events import Delivered
 from dockwright.sandbox import Sandbox
 from dockwright.workspace import inside
-from dockwright.workspace.delivery import commit_message, fetch_into
+from dockwright.workspace.delivery import commit_message, fetch_into, own_message
 from dockwright.workspace.durable import write_durably
 from dockwright.workspace.hardened import GitError
 from dockwright.workspace.inside import InsideError
@@ -175,25 +175,27 @@ class Workspace:
     async def changed_files(self, commit: str) -> tuple[str, ...]:
         return tuple(text(change.path) for change in await self.quarantine.changes(self.base, commit))
 
-    async def as_one_commit(
-        self, commit: str, message: str = "Changes by dockwright", author: tuple[str, str] = (NAME, MAIL)
-    ) -> str:
-        """A commit's files as a single commit on `base`: what is proven and what is delivered."""
+    async def as_one_commit(self, commit: str) -> str:
+        """A commit's files as a single commit on `base`: what is proven."""
         tree = await self.quarantine.id(f"{commit}^{{tree}}")
-        return await self.quarantine.commit(tree, self.base, message, f"@{int(time.time())} +0000", author)
+        return await self.quarantine.commit(tree, self.base, "Changes by dockwright", f"@{int(time.time())} +0000")
 
     async def deliver(
-        self, run: str, commit: str, message: str, *, model: str = "", branch: bool = True,
+        self, run: str, commit: str, message: str, *, trailers: str = "", branch: bool = True,
         not_in_patch: Mapping[str, str] | None = None, author: tuple[str, str] = (NAME, MAIL),
+        own: Sequence[tuple[str, str]] = (),
     ) -> Delivered | None:  # fmt: skip
         """Hand a commit's files over as one commit on `base`: a patch file and, where asked and possible, a branch of
         the user's repository. None where nothing changed. The user's refs, index, files and config stay as they are.
-        `not_in_patch` are paths that stay out of the patch file, and why.
+        `not_in_patch` are paths that stay out of the patch file, and why; `own` are commits that come before, as tree
+        and message.
         """
         if not await self.quarantine.changes(self.base, commit):
             return None
         ref = f"refs/heads/dockwright/{run}"
-        final = await self._on_top(ref, commit, commit_message(message, model), author)
+        messages = [(tree, own_message(text, trailers)) for tree, text in own]
+        tree = await self.quarantine.id(f"{commit}^{{tree}}")
+        final = await self._on_top(ref, [*messages, (tree, commit_message(message, trailers))], author)
         await self.quarantine.git("update-ref", ref, final)
         patch = self.state / "changes.patch"
         await asyncio.to_thread(write_durably, patch, await self.patch(final, not_in_patch or ()))
@@ -235,7 +237,7 @@ class Workspace:
             self.quarantine.commit(kept.tree, self.last.commit, message, _NO_DATE),
             self.quarantine.changes(self.last.tree, kept.tree),
         )
-        refused = {change: why for change in changes if (why := _refusal(change))}
+        refused = {change: why for change in changes if (why := refusal_of(change))}
         if refused and again:
             raise GitError(f"{text(next(iter(refused)).path)} must not come out and could not be left out")
         if refused:
@@ -245,16 +247,19 @@ class Workspace:
             return await self._take(sandbox, message, again=True)
         return Checkpoint(made, kept.tree, (*self.refused, *kept.complaints))
 
-    async def _on_top(self, ref: str, commit: str, message: str, author: tuple[str, str]) -> str:
-        """The commit to deliver: what was delivered before, where it has the same files, or one on top of that."""
+    async def _on_top(self, ref: str, commits: Sequence[tuple[str, str]], author: tuple[str, str]) -> str:
+        """The commit to deliver: all of these on `base`, or the last of them on what was delivered before. One that has
+        the same files as that before it is left out."""
         try:
-            before, its_tree = [await self.quarantine.id(f"{ref}{what}") for what in ("", "^{tree}")]
+            at, its_tree = [await self.quarantine.id(f"{ref}{what}") for what in ("", "^{tree}")]
+            commits = commits[-1:]
         except GitError:
-            return await self.as_one_commit(commit, message, author)
-        tree = await self.quarantine.id(f"{commit}^{{tree}}")
-        if tree == its_tree:
-            return before
-        return await self.quarantine.commit(tree, before, message, f"@{int(time.time())} +0000", author)
+            at, its_tree = self.base, await self.quarantine.id(f"{self.base}^{{tree}}")
+        for tree, message in commits:
+            if tree != its_tree:
+                at = await self.quarantine.commit(tree, at, message, f"@{int(time.time())} +0000", author)
+                its_tree = tree
+        return at
 
     async def _links_outside(self, commit: str) -> list[str]:
         links = [
@@ -270,7 +275,7 @@ class Workspace:
         ]
 
 
-def _refusal(change: Change) -> str | None:
+def refusal_of(change: Change) -> str | None:
     """Why a change made inside may not come out."""
     if change.new is None:
         return None

@@ -4,12 +4,12 @@ mailed. Redacting them would hand over something else than was proven."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from dockwright.redaction import Redaction
 from dockwright.workspace.names import text
-from dockwright.workspace.objects import SUBMODULE, Entry, blobs, sizes
+from dockwright.workspace.objects import SUBMODULE, Change, Entry, blobs, sizes
 from dockwright.workspace.quarantine import Quarantine
 from dockwright.workspace.space import Checkpoint, Workspace
 
@@ -21,23 +21,29 @@ async def withhold(workspace: Workspace, redaction: Redaction) -> Checkpoint:
     if not redaction:
         return workspace.last
     quarantine, last = workspace.quarantine, workspace.last
-    changes = await quarantine.changes(workspace.base, last.commit)
+    found = await held(quarantine, await quarantine.changes(workspace.base, last.commit), redaction)
+    if not found:
+        return last
+    tree = await quarantine.with_entries(last.tree, {change.path: change.old for change in found})
+    commit = await quarantine.commit(tree, last.commit, "Without the files that hold secrets", "@0 +0000")
+    told = [f"{text(change.path)}: {_HELD.format(', '.join(sorted(names)))}" for change, names in found.items()]
+    workspace.last = replace(last, commit=commit, tree=tree, left_out=(*last.left_out, *told))
+    workspace.save()
+    return workspace.last
+
+
+async def held(quarantine: Quarantine, changes: Sequence[Change], redaction: Redaction) -> dict[Change, set[str]]:
+    """The changes that bring a secret into a file, with its names."""
+    if not redaction:
+        return {}
     known = await _secrets_in(
         quarantine, (entry for change in changes for entry in (change.old, change.new)), redaction
     )
-    held = {
+    return {
         change: names
         for change in changes
         if change.new and (names := known[change.new.oid] - (known[change.old.oid] if change.old else set()))
     }
-    if not held:
-        return last
-    tree = await quarantine.with_entries(last.tree, {change.path: change.old for change in held})
-    commit = await quarantine.commit(tree, last.commit, "Without the files that hold secrets", "@0 +0000")
-    told = [f"{text(change.path)}: {_HELD.format(', '.join(sorted(names)))}" for change, names in held.items()]
-    workspace.last = replace(last, commit=commit, tree=tree, left_out=(*last.left_out, *told))
-    workspace.save()
-    return workspace.last
 
 
 async def shown_in_patch(workspace: Workspace, commit: str, redaction: Redaction) -> dict[str, str]:
