@@ -5,23 +5,13 @@ reorder the line made visible. A page carries `CSP`, so that even a mistake runs
 from __future__ import annotations
 
 import html
-import json
 
 from dockwright.ui.visible import visible
 
 # Styles stand in the page; whatever else a page would load or run is refused, forms and frames included.
 CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-_IN_SCRIPT = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029'"})
 
 
 def text(value: str) -> str:
     """For the content of an element or an attribute in quotes. Newlines and tabs stay; no character is obeyed."""
     return html.escape(visible(value), quote=True)
-
-
-def script_json(value: object) -> str:
-    """For `<script type="application/json">`: ASCII that cannot end the script, and that JSON.parse reads back equal.
-
-    Raises ValueError for NaN and infinities, which are no JSON.
-    """
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_IN_SCRIPT)
