@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from dockwright.errors import ConfigError, DockwrightError, LimitReached
 from dockwright.events import (
@@ -138,9 +137,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._reserve.unlink(missing_ok=True)
         os.close(self._fd)
 
