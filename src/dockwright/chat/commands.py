@@ -21,7 +21,6 @@ from dockwright.ui.visible import visible
 from dockwright.ui.words import count
 from dockwright.workspace import apply as apply_run
 from dockwright.workspace.hardened import GitError
-from dockwright.workspace.inside import InsideError
 
 Command = Callable[[Desk, str], Awaitable[None]]
 
@@ -74,7 +73,7 @@ async def _undo(desk: Desk, rest: str) -> None:
     undone = desk.lines[-number:]
     try:
         await go_back(desk.work, undone[0].before)
-    except (InsideError, GitError, OSError) as error:
+    except (GitError, OSError) as error:
         raise WrongUse(f"The files could not be put back: {error}. The conversation is as it was.") from error
     desk.now = undone[0].before
     del desk.lines[-number:]

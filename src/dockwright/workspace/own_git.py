@@ -16,6 +16,7 @@ from dockwright.errors import SandboxError
 from dockwright.sandbox import HOME, ExecResult, Sandbox
 from dockwright.workspace import git_state
 from dockwright.workspace.durable import write_durably
+from dockwright.workspace.hardened import GitError
 from dockwright.workspace.names import text
 
 NOT_KEPT = ""
@@ -23,10 +24,6 @@ _ARCHIVE = f"{HOME}/.dockwright-git.tar.gz"
 _MOST = 64 << 20
 _DEADLINE = 300.0
 _PROGRAM = inspect.getsource(git_state)
-
-
-class OwnGitError(Exception):
-    """The agent's repository could not be put back."""
 
 
 @dataclass
@@ -86,7 +83,7 @@ class OwnGit:
 
     async def put_back(self, sandbox: Sandbox, state: str) -> bool:
         """Make it what it was; False where objects that came with the workspace are gone, which has to be entered
-        again before. Raises OwnGitError."""
+        again before. Raises GitError."""
         archives = [self._archive(number) for number in range(1, int(state) + 1)]
         parts = [_bytes(self.first), *(archive.read_bytes() for archive in archives)]
         given = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
@@ -94,7 +91,7 @@ class OwnGit:
         if result.exit_code == git_state.OBJECTS_GONE:
             return False
         if result.exit_code != 0:
-            raise OwnGitError(_words(result))
+            raise GitError(_words(result))
         self.mark = text(result.stdout).strip()
         await asyncio.to_thread(self._save)
         return True
