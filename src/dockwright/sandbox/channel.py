@@ -17,6 +17,7 @@ from dockwright.sandbox.runner import wire
 
 Json = Mapping[str, Any]
 MOST_STREAMS = 256  # that the runner may have open; each costs at most a window of memory
+MOST_OF_A_CALL = 1 << 28  # bytes that one call may bring back
 MOST_UNREAD = 1 << 26  # bytes that wait for a runner that does not read
 
 
@@ -100,7 +101,7 @@ class Stream:
                     self.out += payload
                 else:
                     self.err += payload
-                if len(self.out) + len(self.err) > self.channel.bound:
+                if len(self.out) + len(self.err) > MOST_OF_A_CALL:
                     raise ValueError("more data than was asked for")
                 if not self._hold:
                     self._give_credit(len(payload))
@@ -157,14 +158,11 @@ def _failure(answer: Json) -> Exception:
 
 
 class Channel(asyncio.Protocol):
-    """An asyncio protocol; a backend connects it to whatever carries the bytes.
+    """An asyncio protocol; a backend connects it to whatever carries the bytes. `on_open` is told of streams that the
+    runner opens."""
 
-    `bound` is the most bytes that one call may bring back. `on_open` is told of streams that the runner opens.
-    """
-
-    def __init__(self, *, bound: int = 1 << 28) -> None:
+    def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.bound = bound
         self.hello: asyncio.Future[Json] = self.loop.create_future()
         self.lost: asyncio.Future[str] = self.loop.create_future()
         self.on_open: Callable[[Stream, Json], None] | None = None
