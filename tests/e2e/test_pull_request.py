@@ -21,7 +21,7 @@ print("https://github.example/shop/pull/7")
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+    return Desk(tmp_path, backend="bubblewrap")
 
 
 async def test_the_branch_is_pushed_and_offered_with_the_report(desk: Desk) -> None:
