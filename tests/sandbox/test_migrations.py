@@ -26,7 +26,7 @@ async def proven(
     base: Mapping[str, bytes],
     patch: Mapping[str, bytes | None],
     demands: Demands,
-    opened: OpenClean = lambda: open_sandbox(new_place("docker")),
+    opened: OpenClean = lambda: open_sandbox(new_place("bubblewrap")),
 ) -> tuple[CheckFinished, ...]:
     """The checks of the migrations of a patch on a base."""
     repo = new_repository(folder / "repo", {"README.md": b"# Orders\n", **base})
@@ -114,7 +114,7 @@ async def test_a_project_without_migrations_fails_the_check(tmp_path: Path) -> N
 @asynccontextmanager
 async def with_django() -> AsyncIterator[Sandbox]:
     """A clean sandbox whose image has Django: the one of the tests, without its translations."""
-    async with open_sandbox(new_place("docker")) as sandbox:
+    async with open_sandbox(new_place("bubblewrap")) as sandbox:
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
             for package in ("django", "asgiref", "sqlparse"):
