@@ -62,7 +62,7 @@ class Journal:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._written = self._synced = _cut_torn_end(self._fd)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             _fill(self._reserve)
         except BlockingIOError:
             os.close(self._fd)
@@ -187,7 +187,8 @@ def _fill(reserve: Path) -> None:
         os.close(fd)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """So that a name in it that is new, or another file's now, outlives a power loss."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
