@@ -159,8 +159,13 @@ class Docker:
     # in threads
 
     def _launch_or_find(self) -> socket.socket:
-        client = self._client = connect(QUICK_SECONDS)
-        there = self._find(client)
+        client = connect(QUICK_SECONDS)
+        try:
+            there = self._find(client)
+        except BaseException:  # nothing was made, so nobody waits for what removes it
+            client.close()
+            raise
+        self._client = client
         if there and self.again:
             self._take_over(client, there)
             return self._exec()
