@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,19 @@ def new_place(backend: str, image: str = WORKBENCH, **limits: int) -> Place:
     if backend == "docker":
         return Docker(image, name, runtime_image=RUNTIME, oci_runtime=None, again=False, guard=None, **limits)
     return Bubblewrap(ROOTFS if ROOTFS.exists() else Path("/"), name, again=False, **limits)
+
+
+@pytest.fixture(autouse=True)
+def _by_turns(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that collects what killed processes left behind runs while no other test may have left something that it
+    wants to come back to. Who waits for that holds the door, or it would wait until the others are all done."""
+    mine = Path(tempfile.gettempdir(), f".dockwright-tests-{os.getuid()}")
+    collects = request.node.get_closest_marker("collects")
+    with mine.with_suffix(".door").open("w") as door, mine.with_suffix(".turn").open("w") as turn:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(turn, fcntl.LOCK_EX if collects else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        yield
 
 
 @pytest.fixture(scope="session", params=BACKENDS)

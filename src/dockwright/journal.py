@@ -142,16 +142,53 @@ class Journal:
         os.close(self._fd)
 
 
+class Tail:
+    """A journal that somebody else may be writing: `new` yields each of its events once.
+
+    `files` counts the files that were found at the path, as the next attempt at a task begins a new one there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = self._at = self._number = self.files = 0
+
+    def new(self) -> Iterator[Event]:
+        """Raises FileNotFoundError, and JournalError naming the line that is no event."""
+        found = self._path.stat()
+        if found.st_ino != self._inode or found.st_size < self._at:
+            self._inode, self._at, self._number = found.st_ino, 0, 0
+            self.files += 1
+        if found.st_size == self._at:
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            for line in file:
+                if not _whole(line):
+                    return
+                try:
+                    event = from_line(line)
+                except ValueError as error:
+                    raise JournalError(
+                        f"{self._path} line {self._number + 1} is not an event of this version of dockwright: {error}"
+                    ) from error
+                self._at += len(line)
+                self._number += 1
+                yield event
+
+
 def read(path: Path) -> Iterator[Event]:
     """The events of a journal file, oldest first. Raises JournalError naming the line that is no event."""
-    data = path.read_bytes()
-    for number, line in enumerate(data[: _whole(data)].splitlines(), start=1):
-        try:
-            yield from_line(line)
-        except ValueError as error:
-            raise JournalError(
-                f"{path} line {number} is not an event of this version of dockwright: {error}"
-            ) from error
+    return Tail(path).new()
+
+
+def is_written(path: Path) -> bool:
+    """Whether a process is at work on this journal. It is not asked for its lock: who wants to write would be refused
+    meanwhile. Where the system does not say who holds locks, it is taken to be."""
+    try:
+        inode = f":{path.stat().st_ino} "
+        with open("/proc/locks") as file:
+            return any(inode in line for line in file if " FLOCK " in line)
+    except (FileNotFoundError, NotADirectoryError):
+        return not Path("/proc/locks").exists() and path.exists()
 
 
 def _write_all(fd: int, data: bytes) -> None:

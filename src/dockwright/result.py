@@ -101,6 +101,10 @@ class RunResult(BaseModel):
     network: tuple[NetworkAsked, ...] = ()
     left_out: tuple[str, ...] = ()
 
+    @property
+    def has_ended(self) -> bool:
+        return self.reason != _NOT_ENDED["reason"]
+
     @classmethod
     def from_events(cls, events: Iterable[Event]) -> RunResult:
         result = cls()

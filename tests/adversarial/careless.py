@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import html
 import io
-import json
 import os
 import subprocess
 import tarfile
@@ -117,10 +116,9 @@ def print_text(text: str) -> str:
     return f"{text}\n"
 
 
-def page(title: str, data: object) -> str:
+def page(title: str) -> str:
     """A report as a template without thought makes it."""
-    head = f"<h1 title='{title}'>{title}</h1><p title=\"{title}\">{html.unescape(title)}</p>"
-    return f"{head}<script>var data = {json.dumps(data)}</script>"
+    return f"<h1 title='{title}'>{title}</h1><p title=\"{title}\">{html.unescape(title)}</p>"
 
 
 def child_environment() -> Mapping[str, str]:

@@ -31,6 +31,7 @@ def small(folder: Path, mebibytes: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.collects
 @pytest.mark.docker
 @pytest.mark.parametrize("mebibytes", ROOT)
 async def test_a_full_disk_ends_the_run_with_words_and_keeps_the_repository(tmp_path: Path, mebibytes: int) -> None:
@@ -49,6 +50,7 @@ async def test_a_full_disk_ends_the_run_with_words_and_keeps_the_repository(tmp_
     assert (code, leftovers(run.name)) == (0, [])
 
 
+@pytest.mark.collects
 @pytest.mark.docker
 async def test_a_killed_run_has_in_its_journal_what_was_acknowledged(tmp_path: Path) -> None:
     desk = Desk(tmp_path)

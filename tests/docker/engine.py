@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import shutil
+import signal
 import subprocess
+import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,9 +24,11 @@ class Engine:
         self.host = f"unix://{folder}/engine.sock"
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
+        self._killed = False
 
     async def start(self) -> None:
         folder, name = self._folder, self._folder.name
+        self._killed = False
         with (folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 "unshare", "--net", "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec",
@@ -38,11 +43,40 @@ class Engine:
                 await asyncio.sleep(0.1)
 
     async def stop(self) -> None:
-        """Its containers end with it."""
+        """Its containers end with it; those of one that was killed, too."""
+        if self._killed:
+            await self.start()
         if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
             async with asyncio.timeout(_SECONDS):
                 await self._process.wait()
+
+    async def kill(self) -> None:
+        """Its containers go on without it."""
+        assert self._process
+        self._process.kill()
+        await self._process.wait()
+        self._killed = True
+
+    def wedge(self, *, wedged: bool = True) -> None:
+        """Have it take calls and never answer them, until it is not wedged any more."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP if wedged else signal.SIGCONT)
+
+    def shell_archive(self) -> bytes:
+        """What `docker save` makes of an image with nothing but a shell, which is not kept."""
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for name in ("bin/sh", "bin/test", "bin/sleep"):
+                data = Path("/bin/busybox").read_bytes()
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(data), 0o755
+                tar.addfile(entry, io.BytesIO(data))
+        self.docker("import", "-", "shell:only", stdin=archive.getvalue())
+        saved = self.docker("save", "shell:only").stdout
+        self.docker("rmi", "shell:only")
+        return saved
 
     def docker(self, *command: str, check: bool = True, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         env = {"PATH": os.environ["PATH"], "DOCKER_HOST": self.host}

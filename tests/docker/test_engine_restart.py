@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -17,27 +15,13 @@ from dockwright.testing.scripted_api import ScriptedApi, Turn, tool_use
 SLOW = (Turn([WRITE]), Turn([tool_use("Bash", {"command": "sleep 5"})]), *SCRIPTS["works"][1:])
 
 
-def _shell() -> bytes:
-    """An image with nothing but a shell, as a tar archive."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name in ("bin/sh", "bin/test", "bin/sleep"):
-            data = Path("/bin/busybox").read_bytes()
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(data), 0o755
-            tar.addfile(entry, io.BytesIO(data))
-    return archive.getvalue()
-
-
 @pytest.mark.docker
 async def test_a_batch_survives_a_restart_of_its_engine(tmp_path: Path) -> None:
     async with (
         ScriptedApi(scripts={**SCRIPTS, "slow": SLOW}) as api,
         second_engine(Path(tempfile.mkdtemp(prefix="dw-")), "dockwright/runtime:latest") as engine,
     ):
-        engine.docker("import", "-", "shell:only", stdin=_shell())
-        (tmp_path / "shell.tar").write_bytes(engine.docker("save", "shell:only").stdout)
-        engine.docker("rmi", "shell:only")
+        (tmp_path / "shell.tar").write_bytes(engine.shell_archive())
         bench = Bench(tmp_path, "docker", api)
         image = {"image": "shell.tar"}
         bench.write_tasks(*((f"t{number}", "slow" if number < 2 else "works", image) for number in range(5)))

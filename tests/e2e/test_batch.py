@@ -132,7 +132,7 @@ async def test_a_second_interrupt_ends_at_once_and_leaves_nothing_behind(tmp_pat
         os.killpg(process.pid, signal.SIGINT)
         await asyncio.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             code, _, err = await ended(process)
 
         assert (code, err, bench.statuses()) == (130, "", {"first": "interrupted", "second": "interrupted"})

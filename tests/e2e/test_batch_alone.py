@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,16 @@ from dockwright.batch.control import ask
 from dockwright.events import RunStarted, Usage
 from dockwright.journal import read
 from dockwright.prices import price
+from dockwright.sandbox.address import find_engine
 from dockwright.sandbox.engine import connect
 from dockwright.testing.scripted_api import Script, ScriptedApi, Turn, tool_use
 
 COSTLY = {"input_tokens": 500, "output_tokens": 20_000}
 SLOW: Script = (Turn([WRITE]), Turn([tool_use("Bash", {"command": "sleep 5"})]), *SCRIPTS["works"][1:])
+PING = tool_use("Bash", {"command": "redis-cli -u $REDIS_URL ping > made.txt"})
 MORE: dict[str, Script] = {
     **SCRIPTS,
+    "pings": (Turn([PING]), *SCRIPTS["works"][1:]),
     "slow": SLOW,
     "costly": [
         Turn([tool_use("Bash", {"command": f"echo {number} >> made.txt"})], usage=COSTLY) for number in range(10)
@@ -73,6 +78,31 @@ async def test_a_lost_sandbox_is_tried_again_under_a_new_name_and_other_ends_are
         assert again.run.endswith("-2")
         assert "[again/3] lost" in out
         assert left_behind([started.run, *(line.run for line in bench.results())]) == []
+
+
+@pytest.mark.docker
+async def test_many_tasks_with_services_make_no_network_and_leave_nothing(tmp_path: Path) -> None:
+    """On an engine that is named: nothing is looked for where the environment says that one is."""
+    client, began = connect(), int(time.time())
+    async with ScriptedApi(scripts=MORE) as api:
+        bench = Bench(tmp_path, "docker", api)
+        names = [f"t{number}" for number in range(12)]
+        few = {"deliver": "patch", "check": [], "services": ["redis"]}
+        bench.write_tasks(*((name, "pings", few) for name in names))
+        named = ("--on", f"docker:{find_engine(os.environ).url}")
+        code, _, err = await ended(await bench.start("-j", "6", *named, DOCKER_HOST=f"unix://{tmp_path}/none.sock"))
+
+        lines = bench.results()
+        assert (code, err, [(line.id, line.status) for line in lines]) == (0, "", [(name, "done") for name in names])
+        assert all("+PONG" in (bench.out / str(line.patch)).read_text() for line in lines)
+        made = client.events(
+            since=began, until=int(time.time()) + 1, filters={"type": "network", "event": "create"}, decode=True
+        )
+        others = ("test-", "gc-")  # of tests that run at the same time
+        networks = [event["Actor"]["Attributes"]["name"] for event in made]
+        assert [name for name in networks if not name.startswith(others)] == []
+        assert left_behind([line.run for line in lines]) == []
+    client.close()
 
 
 @pytest.mark.docker

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+import pytest
 from tests.conftest import new_place
 from tests.e2e.running import Desk, leftovers
 
@@ -13,6 +14,7 @@ from dockwright.sandbox import open_sandbox
 from dockwright.testing.scripted_api import ScriptedApi, Turn, tool_use
 
 
+@pytest.mark.collects
 async def test_what_a_killed_run_left_is_removed_and_a_running_sandbox_is_not(tmp_path: Path, backend: str) -> None:
     desk = Desk(tmp_path)
     async with (

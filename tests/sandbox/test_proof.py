@@ -70,7 +70,7 @@ async def test_every_check_runs_in_order_and_is_journalled(
     assert len(finished[-1].output) < 40_000
     assert finished[-1].output.endswith("99999\n100000\n")
     assert " bytes left out ..." in finished[-1].output
-    assert 2 <= finished[2].seconds < 10
+    assert 2 <= finished[2].seconds < 55
 
 
 async def test_what_the_agent_left_outside_the_patch_does_not_help(

@@ -18,6 +18,7 @@ from dockwright.journal import Journal
 from dockwright.sandbox import Sandbox, open_sandbox
 from dockwright.sandbox.docker import Docker
 from dockwright.sandbox.engine import LABEL, connect
+from dockwright.sandbox.guard import Guard
 from dockwright.services import Services, open_services, services_of
 
 pytestmark = pytest.mark.docker
@@ -57,7 +58,7 @@ async def bench(folder: Path, *names: str, **settings: object) -> AsyncIterator[
     with Journal(folder / "journal.jsonl", (events.append,)) as journal:
         async with (
             open_sandbox(place) as sandbox,
-            open_services(wanted, sandbox, folder / "services", "work", journal) as services,
+            open_services(Guard(), wanted, sandbox, folder / "services", "work", journal) as services,
         ):
             yield Bench(sandbox, services, events)
 
@@ -206,5 +207,5 @@ async def test_without_an_engine_services_are_refused_with_what_to_do(tmp_path: 
     with Journal(tmp_path / "journal.jsonl") as journal:
         async with open_sandbox(new_place("bubblewrap")) as sandbox:
             with pytest.raises(ConfigError, match="need a Docker engine"):
-                async with open_services(wanted, sandbox, tmp_path, "work", journal):
+                async with open_services(Guard(), wanted, sandbox, tmp_path, "work", journal):
                     pass

@@ -141,7 +141,7 @@ async def test_a_timeout_kills_the_tree_and_keeps_what_was_printed(call: Call) -
     command = "echo before; sleep 987 & setsid sleep 987 & sleep 987"
     result = await call("Bash", command=command, timeout=500)
     assert (result.text, result.is_error) == ("Command timed out after 0.5s\nbefore", True)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert (await call("Bash", command="grep -lz [9]87 /proc/[0-9]*/cmdline | wc -l")).text == "0"
 
 
@@ -156,7 +156,7 @@ async def test_any_number_is_taken_as_a_timeout(call: Call, given: object, text:
 async def test_a_child_left_behind_does_not_hold_the_call_and_becomes_a_job(call: Call) -> None:
     began = time.monotonic()
     result = await call("Bash", command="sleep 600 & echo hi")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 60
     job = result.details["job"]
     assert result.text == (
         f"hi\nProcesses that the command started are still running, as background job {job}: BashOutput shows what "

@@ -31,7 +31,7 @@ RESULT = FULL.model_copy(update={"claims": CLAIMS, "task": EVIL, "reason": EVIL}
 
 
 def test_the_page_holds_the_run_and_nothing_of_it_is_obeyed() -> None:
-    page = render(RESULT, EVENTS, PATCH)
+    page = render(RESULT, EVENTS, PATCH, "checks_failed")
     assert "<script" not in page
     assert "<img" not in page
     assert "\u202e" not in page
@@ -44,7 +44,7 @@ def test_a_check_of_migrations_opens_on_how_the_schema_changed() -> None:
     check = CheckFinished(
         kind="migrations", command="up", exit_code=0, output="ok\n", seconds=1, facts={"schema_diff": "+TABLE <orders>"}
     )
-    page = render(RESULT.model_copy(update={"checks": (check,), "branch": None}), EVENTS, PATCH)
+    page = render(RESULT.model_copy(update={"checks": (check,), "branch": None}), EVENTS, PATCH, "checks_failed")
     assert "How the schema changed:</p><pre>+TABLE &lt;orders&gt;</pre>" in page
     assert "<dd>none, only the patch (3 files +120 -4)</dd>" in page
 
@@ -60,7 +60,7 @@ async def test_a_browser_opens_it_runs_nothing_and_asks_for_nothing(tmp_path: Pa
     address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     page = tmp_path / "report.html"
     hostile = RESULT.model_copy(update={"summary": f'<img src="{address}"><link rel=stylesheet href="{address}">'})
-    page.write_text(render(hostile.model_copy(update={"claims": ()}), EVENTS, PATCH))
+    page.write_text(render(hostile.model_copy(update={"claims": ()}), EVENTS, PATCH, "checks_failed"))
     dom = await dumped(page, tmp_path / "profile")
     server.close()
     assert asked == []

@@ -7,8 +7,8 @@ the money, the engine, its disk, the snapshots of repositories) is made here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from rich.console import Console
 
 from dockwright.batch import control
 from dockwright.batch.attempt import Attempts, check_all
+from dockwright.batch.engines import check_engines, images_of
 from dockwright.batch.folder import Flags, Order, alone, chosen, left, load_order, runs_of, save_order
+from dockwright.batch.node import Local, Nodes
 from dockwright.batch.queue import Queue
 from dockwright.batch.results import (
     AGAIN,
@@ -31,12 +33,11 @@ from dockwright.batch.results import (
 )
 from dockwright.config import Config
 from dockwright.connection import Connection
-from dockwright.errors import ExitCode, SandboxError
+from dockwright.errors import ExitCode
 from dockwright.events import JsonObject, Status
 from dockwright.gate.pace import Pace
 from dockwright.gate.purse import Account, Purse
 from dockwright.run.bench import Host, Shared, choose_place
-from dockwright.sandbox.engine import in_thread, reap
 from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.images import Images
 from dockwright.tasks import ListedTask
@@ -56,8 +57,8 @@ _SNAPSHOTS, _ACCOUNT = ".snapshots", ".spent.jsonl"
 @dataclass(frozen=True)
 class Settings:
     """`budget` is in US dollars for all tasks, `disk` in bytes for images that are brought. `retries` is how often a
-    task is begun again whose sandbox was lost. `only` are the last statuses of the tasks to do, None for all that are
-    not finished."""
+    task is begun again whose sandbox was lost. `engines` are addresses by name, none for the
+    usual one. `only` are the last statuses of the tasks to do, None for all that are not finished."""
 
     jobs: int = 2
     budget: float | None = None
@@ -65,6 +66,7 @@ class Settings:
     disk: int | None = None
     pull: bool = False
     retries: int = 2
+    engines: Mapping[str, str] = field(default_factory=dict)
     only: frozenset[Status] | None = None
     predictions: bool = False
     flags: Flags = field(default_factory=Flags)
@@ -89,24 +91,28 @@ async def batch(
         doing = {task.id for task in todo}
         before = [line.status for task in listed if task.id not in doing and (line := results.last.get(task.id))]
         async with _means(config, host, out, settings) as means:
-            await means.reap(runs_of(todo, out))  # of a process that was killed
+            if settings.engines:
+                await check_engines(means.engines, images_of(todo, config, pull=settings.pull))
+            await means.nodes.reap(runs_of(todo, out))  # of a process that was killed
             with Board(console, len(listed), before, means.facts) as board:
                 jobs = settings.jobs
                 said = f", {len(before)} finished before" if before else ""
                 board.say(f"{len(listed)} tasks, {jobs} at once{said}")
-                attempts = Attempts(
-                    means.config, means.host, out, results, board, means.images, means.engine, settings.retries
-                )
+                attempts = Attempts(means.config, out, results, board, means.nodes, host.redaction, settings.retries)
                 queue = Queue(listed, todo, jobs, attempts, board.say, lambda: not means.purse.empty)
                 async with control.listening(out, Commands(queue, results, board, means)):
                     await queue.work()
-            if attempts.lost or not queue.interrupted:
-                await means.reap(attempts.lost | {line.run for line in results.last.values()})
+            runs = set() if queue.interrupted else {line.run for line in results.last.values()}
+            silent = await means.nodes.reap(runs)
         lines = results.put_in_order(task.id for task in listed)
         if settings.predictions:
             write_predictions(out, lines)
         board.say(summary_table([line.result for line in lines]))
         board.say(f"\n{out / RESULTS}")
+        for name in silent:
+            there = f"DOCKER_HOST={settings.engines[name]} " if name else ""
+            gone = "did not answer. What it may still have of this batch goes away with:"
+            board.say(f"{name or 'The engine'} {gone} {there}dockwright gc")
         if unfinished := len(listed) - sum(line.status not in AGAIN for line in lines):
             more = " with a higher --total-budget" if means.purse.empty else ""
             board.say(f"{unfinished} of {len(listed)} are not finished. The same command goes on with them{more}.")
@@ -120,15 +126,10 @@ class Means:
     """What the tasks share."""
 
     config: Config
-    host: Host
     purse: Purse
     pace: Pace
-    guard: Guard
-    images: Images
-
-    @property
-    def engine(self) -> Guard | None:
-        return self.guard if self.config.sandbox.backend == "docker" else None
+    engines: Sequence[Local]
+    nodes: Nodes
 
     def facts(self) -> list[str]:
         """For the board: what is out of the ordinary, and what there is a limit on."""
@@ -137,17 +138,14 @@ class Means:
             held = f", {money(self.purse.reserved)} reserved" if self.purse.reserved else ""
             facts.append(f"{money(self.purse.spent)} spent{held} of {money(self.purse.cap)}")
         facts += (f"{model} backing off" for model, lane in self.pace.lanes.items() if lane.is_paused)
-        if self.guard.is_open:
-            facts.append("waiting for the engine")
-        if self.images.size:
-            facts.append(f"images {self.images.size / 1e9:.1f} GB")
+        for name, at_work, answers in self.nodes.state:
+            if not answers:
+                facts.append(f"waiting for {name or 'the engine'}")
+            elif name:
+                facts.append(f"{at_work} on {name}")
+        if size := sum(engine.images.size for engine in self.engines):
+            facts.append(f"images {size / 1e9:.1f} GB")
         return facts
-
-    async def reap(self, runs: Collection[str]) -> None:
-        """Remove what the engine still has of these runs."""
-        if self.engine and runs:
-            with suppress(SandboxError):
-                await in_thread(lambda: reap(runs))
 
 
 @asynccontextmanager
@@ -157,18 +155,26 @@ async def _means(config: Config, host: Host, out: Path, settings: Settings) -> A
         account = Account(out / _ACCOUNT)
         stack.callback(account.close)
         purse = Purse(settings.budget, account.spent, what="limit of the whole batch", note=account.note)
-        guard, pace = Guard(), Pace(backoff=config.model.backoff_seconds)
+        pace = Pace(backoff=config.model.backoff_seconds)
         connection, snapshots = Connection(config.model), Snapshots(out / _SNAPSHOTS)
         stack.push_async_callback(connection.close)
         await snapshots.clear()  # what a killed process left
         stack.push_async_callback(snapshots.clear)
-        images = Images(settings.disk, pull=settings.pull)
-        stack.push_async_callback(images.close)
-        shared = Shared(connection, pace, purse, guard, snapshots.take)
-        place = await choose_place(config.sandbox, host, "")  # once for all: no task falls back to less than others
-        sandbox = config.sandbox.model_copy(update={"backend": place.backend})
-        config = config.model_copy(update={"sandbox": sandbox})
-        yield Means(config, replace(host, shared=shared), purse, pace, guard, images)
+        # Once for all: no task falls back to less than others.
+        backend = "docker" if settings.engines else (await choose_place(config.sandbox, host, "")).backend
+        config = config.model_copy(update={"sandbox": config.sandbox.model_copy(update={"backend": backend})})
+        shared = Shared(connection, pace, purse, snapshot=snapshots.take)
+        engines = []
+        named: Mapping[str, str | None] = settings.engines or {"": None}
+        for name, address in named.items():
+            images = Images(settings.disk, pull=settings.pull, address=address)
+            stack.push_async_callback(images.close)
+            guard = Guard(address=address, waits=len(settings.engines) < 2)  # else a task goes to another
+            own = replace(host, shared=replace(shared, engine=guard))
+            engines.append(Local(name, own, images, guard, backend == "docker"))
+        nodes = Nodes(engines)
+        stack.push_async_callback(nodes.close)
+        yield Means(config, purse, pace, engines, nodes)
 
 
 @dataclass(frozen=True)
@@ -200,9 +206,14 @@ class Commands:
     def _state(self) -> JsonObject:
         purse = self.means.purse
         tasks: list[JsonValue] = [self._state_of(id_) for id_ in self.queue.listed]
+        nodes: list[JsonValue] = [
+            {"name": name, "at_work": at_work, "answers": answers}
+            for name, at_work, answers in self.means.nodes.state
+            if name
+        ]
         return {
             "jobs": self.queue.jobs, "paused": self.queue.paused, "spent": purse.spent, "reserved": purse.reserved,
-            "budget": purse.cap, "tasks": tasks,
+            "budget": purse.cap, "nodes": nodes, "tasks": tasks,
         }  # fmt: skip
 
     def _state_of(self, id_: str) -> JsonObject:
@@ -214,6 +225,8 @@ class Commands:
             facts["state"] = "running"
         elif any(task.id == id_ for task in self.queue.waiting):
             facts["state"] = "waiting"
+        if node := row.node if row else line and line.node:
+            facts["node"] = node
         if known:
             facts |= {"turns": known.turns, "cost": known.cost, "seconds": row.seconds if row else known.seconds}
         return facts

@@ -6,23 +6,20 @@ import asyncio
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from dockwright.batch.folder import move_aside, some
+from dockwright.batch.node import Node, Nodes
 from dockwright.batch.results import ResultLine, Results
 from dockwright.config import Config
 from dockwright.errors import ConfigError, SandboxError
 from dockwright.events import Status
 from dockwright.model import Model
+from dockwright.redaction import Redaction
 from dockwright.result import RunResult, exit_code_of
-from dockwright.run import check, run
-from dockwright.run.bench import Host
+from dockwright.run import check
 from dockwright.run.work import Task, new_run_id
-from dockwright.sandbox.engine import in_thread, reap
-from dockwright.sandbox.guard import Guard
-from dockwright.sandbox.images import Images
 from dockwright.tasks import ListedTask
 from dockwright.ui.board import Board, Row
 
@@ -33,56 +30,66 @@ _LONGEST_PAUSE = 30.0
 @dataclass(frozen=True)
 class Attempts:
     """Does tasks. `retries` is how often a task is begun again whose sandbox was lost, `pause` the seconds before the
-    first time. `guard` is that of the engine, where there is one."""
+    first time. What is tried while no node answers is no try."""
 
     config: Config
-    host: Host
     out: Path
     results: Results
     board: Board
-    images: Images
-    guard: Guard | None
+    nodes: Nodes
+    redaction: Redaction
     retries: int = 2
     pause: float = 1.0
-    lost: set[str] = field(default_factory=set)  # runs that may have left something behind in an engine that was away
 
     async def __call__(self, listed: ListedTask) -> None:
         """Do a task, with a line of results for each attempt. Never raises for what happens in the task."""
+        lost_on: set[Node] = set()
         for number in range(1, self.retries + 2):
             row = self.board.add(listed.id)
             task = task_of(listed, number)
-            move_aside(self.out / listed.id)
-            result = await self._attempt(listed, task, row)
-            self.results.add(ResultLine.of(listed, task.run, number, result))
-            again = result.status in RETRIED and number <= self.retries
-            self.board.end(row, result, again=again)
+            result, again = row.result, False
+            try:
+                result = await self._attempt(listed, task, row, lost_on)
+                self.results.add(ResultLine.of(listed, task.run, number, result, row.node))
+                again = result.status in RETRIED and number <= self.retries and await self._may_go_on()
+            finally:
+                self.board.end(row, result, again=again)
             if not again:
                 return
-            self.lost.add(task.run)
-            if self.guard is not None:
-                try:  # what is tried while the engine is away is no try
-                    await self.guard.ready()
-                    await in_thread(partial(reap, {task.run}))
-                except SandboxError:
-                    return
             await asyncio.sleep(min(self.pause * 2 ** (number - 1), _LONGEST_PAUSE))
 
-    async def _attempt(self, listed: ListedTask, task: Task, row: Row) -> RunResult:
-        config = configured(listed, self.config)
+    async def _attempt(self, listed: ListedTask, task: Task, row: Row, lost_on: set[Node]) -> RunResult:
         try:
-            async with self.images.held(config.sandbox.image) as image:
-                own = config.sandbox.model_copy(update={"image": image})
-                config = config.model_copy(update={"sandbox": own})
-                return await run(task, config, self.host, self.out / listed.id, (row.take,))
+            async with self.nodes.least_loaded(lost_on) as node:
+                row.node = node.name
+                move_aside(self.out / listed.id)
+                result = await self._on(node, listed, task, row)
+                if result.status in RETRIED:
+                    lost_on.add(node)
+                    self.nodes.lose(node, task.run)
+                return result
         except asyncio.CancelledError:  # asked twice to stop, or before there was anything to stop
             return row.result
+        except SandboxError as error:  # no node answers
+            return _ended(row.result, "sandbox_lost", str(error))
+
+    async def _on(self, node: Node, listed: ListedTask, task: Task, row: Row) -> RunResult:
+        try:
+            return await node.carry_out(task, configured(listed, self.config), self.out / listed.id, (row.take,))
         except (ConfigError, SandboxError) as error:  # of its image
             status: Status = "config_error" if isinstance(error, ConfigError) else "sandbox_lost"
             return _ended(row.result, status, str(error))
         except Exception as error:  # noqa: BLE001 - a bug in one task is no reason to lose the others
-            hide = self.host.redaction.text
+            hide = self.redaction.text
             sys.stderr.write(hide("".join(traceback.format_exception(error))))
             return _ended(row.result, "bug", f"{type(error).__name__}: {hide(str(error))}")
+
+    async def _may_go_on(self) -> bool:
+        try:
+            await self.nodes.ready()
+        except SandboxError:
+            return False
+        return True
 
 
 def _ended(result: RunResult, status: Status, reason: str) -> RunResult:

@@ -38,6 +38,7 @@ class Flags(BaseModel):
     secret: list[str] | None = None
     services: list[str] | None = None
     setup: str | None = None
+    on: str | None = None
 
     def with_those_of(self, other: Flags) -> Flags:
         return self.model_copy(update=other.model_dump(exclude_none=True))

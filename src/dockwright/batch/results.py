@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import get_args
@@ -45,16 +45,17 @@ class CheckLine(BaseModel):
 class ResultLine(BaseModel):
     """One attempt at a task that ended, as a line of results.jsonl.
 
-    `run` is the attempt's own id, `attempt` its number in that process. `branch` and `commit` are in the task's
-    repository, `patch` is a path from the folder of results.jsonl; null where there is none. `cost` is in US
-    dollars, null where a price is unknown. `seconds` is wall clock from `started`. `tags` and `metadata` are the
-    task's own. `task_sha256` changes with what was asked.
+    `run` is the attempt's own id, `attempt` its number in that process, `node` which of several engines it was on.
+    `branch` and `commit` are in the task's repository, `patch` is a path from the folder of results.jsonl; null where
+    there is none. `cost` is in US dollars, null where a price is unknown. `seconds` is wall clock from `started`.
+    `tags` and `metadata` are the task's own. `task_sha256` changes with what was asked.
     """
 
     model_config = ConfigDict(frozen=True)
     id: str
     run: str
     attempt: int = 1
+    node: str | None = None
     status: Status
     exit_code: int
     reason: str = ""
@@ -75,11 +76,11 @@ class ResultLine(BaseModel):
     task_sha256: str
 
     @classmethod
-    def of(cls, task: ListedTask, run_id: str, attempt: int, result: RunResult) -> ResultLine:
+    def of(cls, task: ListedTask, run_id: str, attempt: int, result: RunResult, node: str = "") -> ResultLine:
         copied = {name: getattr(result, name) for name in _COPIED}
         return cls(
-            id=task.id, run=run_id, attempt=attempt, agent=task.agent.name, repo=str(task.repo), **copied,
-            patch=f"{task.id}/{Path(result.patch).name}" if result.patch else None,
+            id=task.id, run=run_id, attempt=attempt, node=node or None, agent=task.agent.name, repo=str(task.repo),
+            **copied, patch=f"{task.id}/{Path(result.patch).name}" if result.patch else None,
             checks=tuple(CheckLine.model_validate(check, from_attributes=True) for check in result.checks),
             tags=task.tags, metadata=task.metadata, task_sha256=task.sha256,
         )  # fmt: skip
@@ -102,7 +103,10 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / RESULTS
-        self.last = {line.id: line for line in _read_lines(self._path)}
+        self.last = last_lines(folder)
+        if self._path.exists():
+            data = self._path.read_bytes()
+            os.truncate(self._path, data.rfind(b"\n") + 1)  # what a crash left of a last line
 
     def add(self, line: ResultLine) -> None:
         with self._path.open("ab") as file:
@@ -143,22 +147,21 @@ def write_predictions(out: Path, lines: Iterable[ResultLine]) -> None:
             file.write(f"{json.dumps(told)}\n")
 
 
-def _read_lines(path: Path) -> Iterator[ResultLine]:
-    """The lines of a file of results. What a crash left of a last one is cut off."""
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        os.truncate(path, whole)
-    for number, line in enumerate(data[:whole].splitlines(), start=1):
+def last_lines(folder: Path) -> dict[str, ResultLine]:
+    """The last line of each task, by id. A last line that is not whole yet is none."""
+    path = folder / RESULTS
+    data = path.read_bytes() if path.exists() else b""
+    last = {}
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), start=1):
         try:
-            yield ResultLine.model_validate_json(line)
+            read = ResultLine.model_validate_json(line)
         except ValidationError as error:
             raise ConfigError(
                 f"{path}:{number}: this is no line of results: {error.errors()[0]['msg']}. Mend it, or choose another "
                 "--out. Nothing was started."
             ) from error
+        last[read.id] = read
+    return last
 
 
 def _to_line(line: ResultLine) -> bytes:

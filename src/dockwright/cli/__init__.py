@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from dockwright import __version__
-from dockwright.cli import again, agents, batch, export, look, machine, net, replay, work
+from dockwright.cli import again, agents, batch, export, look, machine, net, replay, view, work
 from dockwright.cli import open as opening
 from dockwright.errors import DockwrightError, ExitCode
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     help="A backend engineer that works in a box: give it a repository and a task, get back a proven branch.",
 )  # fmt: skip
-for commands in (work, batch, again, replay, look, export, opening, machine):
+for commands in (work, batch, again, replay, look, view, export, opening, machine):
     app.add_typer(commands.app)
 app.add_typer(agents.app, name="agents")
 app.add_typer(net.app, name="net")

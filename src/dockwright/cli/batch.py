@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from json import dumps
 from pathlib import Path
@@ -28,6 +29,7 @@ from dockwright.cli.waiting import wait_for
 from dockwright.errors import ConfigError
 
 if TYPE_CHECKING:
+    from dockwright.batch import Flags
     from dockwright.events import JsonObject, Status
 
 app = typer.Typer()
@@ -71,6 +73,10 @@ def batch(
     disk: Annotated[
         str | None, typer.Option("--disk", metavar="SIZE", help='Room for images that are brought, as "30GB".')
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option("--on", metavar="docker:CTX,…", help="Several Docker engines, by their contexts or addresses."),
+    ] = None,
     pull: Annotated[bool, typer.Option("--pull", help="Pull images that the engine does not have.")] = False,
     retries: Annotated[int, typer.Option("--retries", min=0, help="How often to try again after a lost sandbox.")] = 2,
     resume: Annotated[bool, typer.Option("--resume", help="TASKS is the --out of a batch: go on with it.")] = False,
@@ -94,7 +100,7 @@ def batch(
         raise ConfigError("Name a task list and where the results go: dockwright batch TASKS --out DIR.")
     flags = batching.Flags(
         image=image, backend=sandbox and sandbox.value, net=net, turns=turns, budget=budget, minutes=minutes,
-        include=include, secret=secret, services=services, setup=setup,
+        include=include, secret=secret, services=services, setup=setup, on=on,
     )  # fmt: skip
     folder = (out or tasks).expanduser().absolute()
     if resume:
@@ -106,9 +112,9 @@ def batch(
         listed = read_tasks(tasks, defaults, find_agent, repos and repos.expanduser().absolute())
     settings = batching.Settings(
         jobs=jobs, budget=total_budget, unknown_price=unknown_price, disk=_size(disk), pull=pull, retries=retries,
-        only=_statuses(only), predictions=predictions, flags=flags,
+        engines=_engines(flags), only=_statuses(only), predictions=predictions, flags=flags,
     )  # fmt: skip
-    config = load_config(**flags.model_dump())
+    config = load_config(**flags.model_dump(exclude={"on"}))
     sys.exit(wait_for(batching.batch(listed, config, host(config), folder, settings, console())))
 
 
@@ -170,6 +176,20 @@ def _steer(out: Path, command: JsonObject, *, json: bool = False, tasks: bool = 
         typer.echo(dumps(state, indent=2))
     else:
         print_batch(console(), state, tasks=tasks)
+
+
+def _engines(flags: Flags) -> dict[str, str]:
+    """The addresses of the engines that --on names, by name."""
+    from dockwright.sandbox.address import named_engines
+
+    if flags.on is None:
+        return {}
+    kind, _, names = flags.on.partition(":")
+    if kind != "docker" or not all(names.split(",")):
+        raise ConfigError(f"--on {flags.on}: name engines by their contexts or addresses, as docker:one,two.")
+    if flags.backend == "bubblewrap":
+        raise ConfigError("--on names Docker engines, so --sandbox bubblewrap is another thing. Choose one.")
+    return named_engines(names.split(","), os.environ)
 
 
 def _size(said: str | None) -> int | None:

@@ -87,7 +87,7 @@ def _observed(event: ToolFinished) -> dict[str, Any]:
 
 
 def _metrics(usage: Usage, cost: float | None) -> dict[str, Any]:
-    found = {"prompt_tokens": _prompt(usage), "completion_tokens": usage.output_tokens}
+    found = {"prompt_tokens": usage.read, "completion_tokens": usage.output_tokens}
     found |= {"cached_tokens": usage.cache_read_input_tokens}
     return found | ({} if cost is None else {"cost_usd": cost})
 
@@ -95,14 +95,10 @@ def _metrics(usage: Usage, cost: float | None) -> dict[str, Any]:
 def _final(result: RunResult, steps: int) -> dict[str, Any]:
     usage = result.usage
     found = {
-        "total_prompt_tokens": _prompt(usage), "total_completion_tokens": usage.output_tokens,
+        "total_prompt_tokens": usage.read, "total_completion_tokens": usage.output_tokens,
         "total_cached_tokens": usage.cache_read_input_tokens, "total_steps": steps,
     }  # fmt: skip
     return found | ({} if result.cost is None else {"total_cost_usd": result.cost})
-
-
-def _prompt(usage: Usage) -> int:
-    return usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
 
 
 def _text(blocks: Sequence[JsonObject]) -> str:

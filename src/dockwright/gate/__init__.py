@@ -83,7 +83,7 @@ class Gate:
                 finally:
                     lane.leave(began, passage.busy, passage.headers, answered=passage.usage is not None)
             if passage.usage is not None and capped:
-                self._known[size[:2]] = (size[2], _input_of(passage.usage))
+                self._known[size[:2]] = (size[2], passage.usage.read)
 
     def _measure(self, request: Mapping[str, Any]) -> tuple[tuple[str, int, int], int]:
         """What tells requests of one conversation apart from others, with the bytes of its messages; and the most
@@ -106,10 +106,6 @@ def _costs(price: Price, tokens: int) -> tuple[float, float] | None:
     if plain is None or written is None or million is None:
         return None
     return max(plain, written), (million - plain) / 1_000_000
-
-
-def _input_of(usage: Usage) -> int:
-    return usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
 
 
 def _settle(purse: Purse, hold: Hold, passage: Passage) -> None:

@@ -52,12 +52,11 @@ from dockwright.run.proving import ProveIt, prove_kept, repair, verdict
 from dockwright.run.work import Task, Work, checkpoint_of, deliver, keep_last, open_work, project_notes_of
 from dockwright.services import services_of
 from dockwright.tools import TOOLS
-from dockwright.ui.html import render
+from dockwright.ui.html import page_of
 from dockwright.workspace import Workspace
 from dockwright.workspace.durable import write_durably
 from dockwright.workspace.hardened import GitError
 
-MOST_OF_PATCH = 4 << 20  # bytes of the patch that the page takes
 REMINDER = (
     "You ended without a report. If the work is finished and tested, call SubmitReport now; otherwise finish it first. "
     "Work that is not reported counts as unverified."
@@ -152,13 +151,6 @@ def write_report(folder: Path, result: RunResult) -> None:
     write_durably(folder / "report.md", render_markdown(result).encode())
     write_durably(folder / "report.json", render_json(result).encode())
     write_durably(folder / "report.html", page_of(folder, result).encode("utf-8", "replace"))
-
-
-def page_of(folder: Path, result: RunResult) -> str:
-    """The report as one page, from what a run left in its folder."""
-    patch = folder / "changes.patch"
-    change = patch.read_bytes()[:MOST_OF_PATCH].decode("utf-8", "replace") if patch.exists() else ""
-    return render(result, read(folder / "journal.jsonl"), change)
 
 
 async def carry_out(

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,6 @@ from dockwright.sandbox.boundary import probe_boundary
 from dockwright.sandbox.bubblewrap import Bubblewrap
 from dockwright.sandbox.dial import KNOWN_SECONDS, NO_PROXIES, Names, Proxies, Route
 from dockwright.sandbox.docker import WORKBENCH, Docker
-from dockwright.sandbox.engine import connect
 from dockwright.sandbox.gateway import open_gateway
 from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.policy import Policy
@@ -38,12 +38,12 @@ Snapshot = Callable[[Path, Path, str | None, Sequence[str]], Awaitable[Workspace
 @dataclass(frozen=True)
 class Shared:
     """What many runs of one process share: the connection to the model API, its pace, and the money for all of them;
-    what is held while the engine starts or removes something, and who takes snapshots."""
+    the engine with what is held while it starts or removes something, and who takes snapshots."""
 
     connection: Connection | None = None
     pace: Pace | None = None
     purse: Purse | None = None
-    engine: Guard | None = None
+    engine: Guard = field(default_factory=partial(Guard, waits=False))
     snapshot: Snapshot = snapshot
 
 
@@ -60,7 +60,7 @@ class Host:
     search: SearchBackend | None = None
     redaction: Redaction = field(default_factory=Redaction)
     author: tuple[str, str] | None = None
-    shared: Shared = Shared()
+    shared: Shared = field(default_factory=Shared)
 
 
 @dataclass
@@ -117,7 +117,9 @@ async def open_bench(
         async with AsyncExitStack() as stack:
             if wanted:
                 folder = journal.path.parent / "services"
-                services = await stack.enter_async_context(open_services(wanted, sandbox, folder, purpose, journal))
+                services = await stack.enter_async_context(
+                    open_services(host.shared.engine, wanted, sandbox, folder, purpose, journal)
+                )
                 bench = replace(bench, services=services, env={**bench.env, **services.env})
             yield bench
             if bench.services and purpose == "proof":
@@ -146,7 +148,7 @@ async def choose_place(settings: SandboxSettings, host: Host, name: str, *, agai
         return docker
     if settings.backend == "auto":
         try:
-            client = await asyncio.to_thread(connect)
+            client = await asyncio.to_thread(host.shared.engine.connect)
             client.close()
             return docker
         except SandboxError:

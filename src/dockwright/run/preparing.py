@@ -37,8 +37,8 @@ async def prepared(settings: SandboxSettings, host: Host, workspace: Workspace, 
     if (await choose_place(settings, host, "setup")).backend != "docker":
         raise ConfigError("--setup needs a Docker engine, which keeps the image it makes. Start one, or go without.")
     base = settings.image or WORKBENCH
-    name = f"{REPOSITORY}:{await _key(await image_id(base), settings.setup, workspace)}"
-    if not await exists(name):
+    name = f"{REPOSITORY}:{await _key(await image_id(host.shared.engine, base), settings.setup, workspace)}"
+    if not await exists(host.shared.engine, name):
         journal.show(Noted(text=f"Setting up, once: {settings.setup}"))
         await _make(settings, host, workspace, journal, name)
         journal.show(Noted(text=f"The setup is kept as {name}; dockwright gc --images removes it."))
@@ -71,7 +71,7 @@ async def _make(settings: SandboxSettings, host: Host, workspace: Workspace, jou
             async def ignored() -> bytes:
                 return await _ignored(sandbox, journal)
 
-            await make_image(sandbox, str(settings.setup), name, ignored)
+            await make_image(host.shared.engine, sandbox, str(settings.setup), name, ignored)
 
 
 async def _ignored(sandbox: Bench, journal: Journal) -> bytes:

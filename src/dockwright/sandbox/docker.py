@@ -11,12 +11,13 @@ import re
 import secrets
 import socket
 import ssl
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dockwright.errors import ConfigError, SandboxError, SandboxLost
 from dockwright.sandbox import DISK, HOME, INODES, RUNTIME, WORKSPACE, Found
+from dockwright.sandbox.address import NOT_OVER_TLS
 from dockwright.sandbox.channel import Channel
 from dockwright.sandbox.engine import (
     API_SECONDS,
@@ -24,7 +25,6 @@ from dockwright.sandbox.engine import (
     LABEL,
     OWNER,
     QUICK_SECONDS,
-    connect,
     find_image,
     in_thread,
     persist,
@@ -98,12 +98,12 @@ class Docker:
         again: bool = False,
         guard: Guard | None = None,
     ) -> None:
-        """`guard` is held while the engine starts or removes the container."""
+        """`guard` is that of the engine, held while it starts or removes the container."""
         self.image, self.id, self.again = image, run, again
         self.disk, self.inodes = disk, inodes
         self.found: Found = "nothing"
         self.left = False
-        self._runtime_image, self._guard = runtime_image, guard
+        self._runtime_image, self._guard = runtime_image, guard or Guard(waits=False)
         self._memory, self._cpus, self._pids, self._oci_runtime = memory, cpus, pids, oci_runtime
         self.env: dict[str, str] = {}
         self._client: DockerClient | None = None
@@ -111,7 +111,7 @@ class Docker:
         self._volume = f"dockwright-{run}-{secrets.token_hex(4)}"  # nobody else's, so that it can be removed
 
     async def start_runner(self) -> Channel:
-        async with self._guard or nullcontext():
+        async with self._guard:
             if self._container is None:
                 sock = await in_thread(self._launch_or_find, LAUNCH_SECONDS)
             else:
@@ -148,7 +148,7 @@ class Docker:
             return
         client, self._client = self._client, None
         try:
-            async with self._guard.ending if self._guard else nullcontext():
+            async with self._guard.ending:
                 await in_thread(lambda: self._remove(client))
         except SandboxError as error:
             raise SandboxLost(
@@ -159,7 +159,9 @@ class Docker:
     # in threads
 
     def _launch_or_find(self) -> socket.socket:
-        client = connect(QUICK_SECONDS)
+        from docker.errors import NotFound
+
+        client = self._guard.connect(QUICK_SECONDS)
         try:
             there = self._find(client)
         except BaseException:  # nothing was made, so nobody waits for what removes it
@@ -167,9 +169,10 @@ class Docker:
             raise
         self._client = client
         if there and self.again:
-            self._take_over(client, there)
-            return self._exec()
-        if there:
+            with suppress(NotFound):  # somebody was just removing it
+                self._take_over(client, there)
+                return self._exec()
+        elif there:
             persist(lambda: there.remove(force=True, v=True))
         return self._launch(client)
 
@@ -186,13 +189,13 @@ class Docker:
     def _take_over(self, client: DockerClient, there: Container) -> None:
         """Labels cannot be changed: whose it is now says an empty volume beside it."""
         client.volumes.create(f"{self._volume}{_MARK}", labels={LABEL: self.id, OWNER: owner()})
+        if there.status != "running":
+            there.start()
         mounts = {mount["Destination"]: mount["Name"] for mount in there.attrs["Mounts"] if "Name" in mount}
         self._volume = mounts[WORKSPACE]
         self._container = there
         self.env = _variables(there.image.attrs) if there.image else {}
         self.found = "all" if there.status == "running" else "workspace"
-        if there.status != "running":
-            there.start()
 
     def _launch(self, client: DockerClient) -> socket.socket:
         """Make the container, be there for what its first runner says, and start it."""
@@ -300,10 +303,7 @@ class Docker:
         """The connection that carries the stdin and stdout of a runner, taken over from the SDK."""
         sock: Any = getattr(stream, "_sock", stream)
         if isinstance(sock, ssl.SSLSocket) or not isinstance(sock, socket.socket):
-            raise ConfigError(
-                "The engine is reached over TLS or ssh, which cannot carry the runner's stream yet. "
-                "Forward its socket (ssh -L /tmp/engine.sock:/var/run/docker.sock HOST) and point DOCKER_HOST at it."
-            )
+            raise ConfigError(f"The engine {NOT_OVER_TLS}")
         taken = socket.socket(fileno=sock.detach())  # nothing was read ahead: the runner speaks when spoken to
         taken.setblocking(False)
         return taken

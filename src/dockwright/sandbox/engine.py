@@ -1,5 +1,5 @@
-"""The Docker engine's API, for whoever launches something in it: found as the docker command line finds it, called in
-threads, each call with a deadline, its errors as ours."""
+"""A Docker engine's API, for whoever launches something in it: called in threads, each call with a deadline, its errors
+as ours."""
 
 from __future__ import annotations
 
@@ -25,20 +25,22 @@ HELLO_SECONDS, QUICK_SECONDS, API_SECONDS = 5, 10, 40
 _T = TypeVar("_T")
 
 
-def connect(seconds: int = API_SECONDS) -> DockerClient:
-    """The engine that the docker command line would use, each call to it with `seconds` until it has answered. Raises
-    SandboxError where none answers to the first."""
+def connect(seconds: int = API_SECONDS, address: str | None = None) -> DockerClient:
+    """The engine at an address, else that which the docker command line would use, each call to it with `seconds` until
+    it has answered. Raises SandboxError where none answers to the first."""
     import docker
     from docker.errors import DockerException
 
     try:
-        client = docker.from_env(timeout=min(seconds, HELLO_SECONDS), environment=engine_environment())
+        client = docker.from_env(timeout=min(seconds, HELLO_SECONDS), environment=engine_environment(address))
         client.ping()
         client.api.timeout = seconds
     except (DockerException, OSError) as error:
         raise SandboxError(
-            f"No Docker engine answered: {_cause(error)}. Start one (systemctl start docker), point DOCKER_HOST at "
-            "one, or choose --sandbox bubblewrap."
+            f"No Docker engine answered at {address}: {_cause(error)}. Start it, or do without it."
+            if address
+            else f"No Docker engine answered: {_cause(error)}. Start one (systemctl start docker), point DOCKER_HOST "
+            "at one, or choose --sandbox bubblewrap."
         ) from error
     return client
 
@@ -57,9 +59,9 @@ def find_image(client: DockerClient, name: str) -> Image:
         raise ConfigError(f"The engine has no image {name}. {remedy}") from error
 
 
-def reap(runs: Collection[str]) -> None:
+def reap(runs: Collection[str], address: str | None = None) -> None:
     """Remove whatever the engine still has of these runs, whoever made it."""
-    client = connect()
+    client = connect(address=address)
     try:
         mine: dict[str, str | list[str] | bool] = {"label": LABEL}
         for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
@@ -94,6 +96,12 @@ def persist(remove: Callable[[], object]) -> None:
 
 
 def _cause(error: BaseException) -> str:
+    """What the system said, which the SDK wraps several times."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, OSError) and at.strerror:
+            return at.strerror
+        at = at.__cause__ or at.__context__
     return str(error.__cause__ or error).strip().rstrip(".")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 
 from dockwright.errors import ConfigError, SandboxError
@@ -20,22 +21,19 @@ _LONGEST_PAUSE = 15.0
 _PROBE_SECONDS = 5
 
 
-async def answers() -> None:
-    """Raises SandboxError where no engine answers in a few seconds."""
-    client = await in_thread(lambda: connect(_PROBE_SECONDS))
-    client.close()
-
-
 class Guard:
     """Held while an engine starts something, and `ending` while it removes something, which waits for nothing but its
-    turn. `at_once` may hold each. `patience` is how many seconds an engine may be away, `probe` asks whether it is."""
+    turn. `at_once` may hold each. `address` is where the engine is, None for that of the docker command line. Where it
+    is away whoever comes is told so, or if `waits` is kept for up to `patience` seconds. `probe` asks whether it is."""
 
     def __init__(
-        self, at_once: int = _AT_ONCE, *, patience: float = 600.0, pause: float = 1.0,
-        probe: Callable[[], Awaitable[None]] = answers,
+        self, at_once: int = _AT_ONCE, *, address: str | None = None, waits: bool = True, patience: float = 600.0,
+        pause: float = 1.0, probe: Callable[[], Awaitable[None]] | None = None,
     ) -> None:  # fmt: skip
+        self.address, self.connect = address, partial(connect, address=address)
         self._places, self.ending = asyncio.Semaphore(at_once), asyncio.Semaphore(at_once)
-        self._patience, self._pause, self._probe = patience, pause, probe
+        self._waits, self._patience, self._pause = waits, patience, pause
+        self._probe = probe or self._answers
         self._failures, self._away_since = 0, 0.0
         self._asking = asyncio.Lock()
 
@@ -46,7 +44,7 @@ class Guard:
 
     async def __aenter__(self) -> None:
         if self.is_open:
-            await self.ready()
+            await (self.ready() if self._waits else self._probe())
         await self._places.acquire()
 
     async def __aexit__(
@@ -62,6 +60,10 @@ class Guard:
         """Wait until the engine answers. Raises SandboxError where it has been away for too long."""
         async with self._asking:  # one asks for all
             await self._until_it_answers()
+
+    async def _answers(self) -> None:
+        client = await in_thread(lambda: self.connect(_PROBE_SECONDS))
+        client.close()
 
     async def _until_it_answers(self) -> None:
         self._away_since = self._away_since or time.monotonic()

@@ -7,7 +7,7 @@ first, and never while a task uses it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +39,11 @@ def is_archive(image: str) -> bool:
 
 class Images:
     """`budget` is in bytes, None for no end. An image is a name that the engine knows, or the path of an archive made
-    by `docker save`, which is loaded when a task needs it; with `pull` names are pulled where the engine has none."""
+    by `docker save`, which is loaded when a task needs it; with `pull` names are pulled where the engine has none.
+    `address` is that of the engine."""
 
-    def __init__(self, budget: int | None = None, *, pull: bool = False) -> None:
-        self._budget, self._pull = budget, pull
+    def __init__(self, budget: int | None = None, *, pull: bool = False, address: str | None = None) -> None:
+        self._budget, self._pull, self._address = budget, pull, address
         self._brought: dict[str, _Brought] = {}
         self._taking = asyncio.Lock()
         self._changed = asyncio.Condition()
@@ -71,6 +72,10 @@ class Images:
                     brought.used = self._clock
                     self._changed.notify_all()
 
+    async def missing(self, names: Sequence[str]) -> list[str]:
+        """Which of these the engine does not have. Raises SandboxError."""
+        return await in_thread(lambda: [name for name in names if _size_of(name, self._address) is None])
+
     async def close(self) -> None:
         """Remove all that was brought."""
         async with self._changed:
@@ -81,7 +86,7 @@ class Images:
     async def _take(self, image: str) -> _Brought | None:
         async with self._taking, self._changed:  # one at a time, for what the disk holds is known only between two
             if image not in self._brought:
-                if not is_archive(image) and await in_thread(lambda: _size_of(image)) is not None:
+                if not is_archive(image) and await in_thread(lambda: _size_of(image, self._address)) is not None:
                     return None
                 expected = await asyncio.to_thread(_size_on_disk, image) if is_archive(image) else 0
                 await self._make_room(expected, image)
@@ -98,7 +103,7 @@ class Images:
     async def _bring(self, image: str) -> None:
         load = _load if is_archive(image) else _pull
         found = self._brought[image]
-        found.id, found.size, was_there = await in_thread(lambda: load(image), seconds=_LOAD_SECONDS)
+        found.id, found.size, was_there = await in_thread(lambda: load(image, self._address), seconds=_LOAD_SECONDS)
         if was_there:  # somebody else's under another name, so not ours to remove
             found.size, found.users = 0, found.users + 1
 
@@ -120,7 +125,7 @@ class Images:
     async def _remove(self, key: str) -> None:
         image = self._brought.pop(key)
         if image.size:
-            await in_thread(lambda: _remove(image.id))
+            await in_thread(lambda: _remove(image.id, self._address))
 
 
 # in threads
@@ -133,8 +138,8 @@ def _size_on_disk(archive: str) -> int:
         raise ConfigError(f"Reading the image {archive} failed: {error.strerror}. Check the path.") from error
 
 
-def _size_of(name: str) -> int | None:
-    client = connect()
+def _size_of(name: str, address: str | None) -> int | None:
+    client = connect(address=address)
     try:
         return int(find_image(client, name).attrs["Size"])
     except ConfigError:
@@ -143,8 +148,8 @@ def _size_of(name: str) -> int | None:
         client.close()
 
 
-def _load(archive: str) -> tuple[str, int, bool]:
-    client = connect(_LOAD_SECONDS)
+def _load(archive: str, address: str | None) -> tuple[str, int, bool]:
+    client = connect(_LOAD_SECONDS, address)
     try:
         before = _ids(client)
         with Path(archive).open("rb") as file:
@@ -156,8 +161,8 @@ def _load(archive: str) -> tuple[str, int, bool]:
         client.close()
 
 
-def _pull(name: str) -> tuple[str, int, bool]:
-    client = connect(_LOAD_SECONDS)
+def _pull(name: str, address: str | None) -> tuple[str, int, bool]:
+    client = connect(_LOAD_SECONDS, address)
     try:
         image = (
             client.images.pull(name)
@@ -173,8 +178,8 @@ def _ids(client: DockerClient) -> set[str]:
     return set(client.api.images(quiet=True))
 
 
-def _remove(id_: str) -> None:
-    client = connect()
+def _remove(id_: str, address: str | None) -> None:
+    client = connect(address=address)
     try:
         persist(lambda: client.images.remove(id_, force=True))
     finally:

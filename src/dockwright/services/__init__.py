@@ -19,7 +19,8 @@ from dockwright.errors import ConfigError, SandboxError, SandboxLost
 from dockwright.events import Noted, ServiceDied, ServiceStarted
 from dockwright.journal import Journal
 from dockwright.sandbox import Sandbox
-from dockwright.sandbox.engine import connect, in_thread
+from dockwright.sandbox.engine import in_thread
+from dockwright.sandbox.guard import Guard
 from dockwright.services.asking import postgres
 from dockwright.services.container import ServiceContainer
 from dockwright.services.kinds import Service, services_of
@@ -234,20 +235,20 @@ class Services:
 
 @asynccontextmanager
 async def open_services(
-    wanted: Sequence[Service], sandbox: Sandbox, folder: Path, purpose: Literal["work", "proof"], journal: Journal
-) -> AsyncIterator[Services]:
-    """Start all, ready at the beginning of the block and removed at its end. Raises SandboxError, and ConfigError where
-    they cannot be had here. `folder` is made when it is needed."""
+    guard: Guard, wanted: Sequence[Service], sandbox: Sandbox, folder: Path, purpose: Literal["work", "proof"],
+    journal: Journal,
+) -> AsyncIterator[Services]:  # fmt: skip
+    """Start all in the engine of `guard`, ready at the beginning of the block and removed at its end. Raises
+    SandboxError, and ConfigError where they cannot be had here. `folder` is made when it is needed."""
     if sandbox.place.backend != "docker":
         raise ConfigError(
             f"Services ({', '.join(service.name for service in wanted)}) need a Docker engine; this sandbox is "
             f"{sandbox.place.backend}. Start an engine, or go without --services."
         )
-    client = await in_thread(connect)
+    client = await in_thread(guard.connect)
     try:
-        services = Services(
-            sandbox, [ServiceContainer(client, sandbox.place.id, service) for service in wanted], folder, journal
-        )
+        containers = [ServiceContainer(client, guard, sandbox.place.id, service) for service in wanted]
+        services = Services(sandbox, containers, folder, journal)
         try:
             try:
                 await services.start(purpose)

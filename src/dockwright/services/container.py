@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dockwright.errors import ConfigError, SandboxError
 from dockwright.sandbox.engine import API_SECONDS, LABEL, OWNER, find_image, in_thread, persist
+from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.owner import is_gone, owner
 from dockwright.services.kinds import IMAGE, Service
 
@@ -29,11 +30,11 @@ _PIECE = 1 << 16
 
 
 class ServiceContainer:
-    """`run` is the id of the sandbox, whose container is called after it."""
+    """`run` is the id of the sandbox, whose container is called after it. `guard` is that of the engine."""
 
-    def __init__(self, client: DockerClient, run: str, service: Service) -> None:
+    def __init__(self, client: DockerClient, guard: Guard, run: str, service: Service) -> None:
         self.service = service
-        self._client, self._run = client, run
+        self._client, self._guard, self._run = client, guard, run
         self._name = f"dockwright-{run}-{service.name}"
         self._volume = f"{self._name}-{secrets.token_hex(4)}"
         self._container: EngineContainer | None = None
@@ -43,7 +44,8 @@ class ServiceContainer:
     async def start(self, *, new: bool = False, state: Path | None = None) -> None:
         """Start the program on the data that is there; on none, as it comes from the image, where `new`; on a state
         that was saved. Raises SandboxError."""
-        sock = await in_thread(lambda: self._launch(new=new or state is not None, loads=state is not None))
+        async with self._guard:
+            sock = await in_thread(lambda: self._launch(new=new or state is not None, loads=state is not None))
         reader, writer = await asyncio.open_connection(sock=sock)
         self._said.clear()
         self._ended = asyncio.create_task(self._listen(reader, writer))
@@ -97,7 +99,8 @@ class ServiceContainer:
         """Remove the container and its data."""
         if self._ended:
             self._ended.cancel()
-        await in_thread(self._remove)
+        async with self._guard.ending:
+            await in_thread(self._remove)
 
     # in threads
 

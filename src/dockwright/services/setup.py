@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from dockwright.errors import ConfigError
 from dockwright.sandbox import OUTPUT, RUNTIME, WORKSPACE, Sandbox
-from dockwright.sandbox.engine import LABEL, OWNER, connect, find_image, in_thread, persist
+from dockwright.sandbox.engine import LABEL, OWNER, find_image, in_thread, persist
+from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.owner import owner
 from dockwright.services.container import taken
 
@@ -39,27 +40,29 @@ rm -r {ARCHIVE}.names {OUTPUT}
 """
 
 
-async def exists(name: str) -> bool:
-    client = await in_thread(connect)
+async def exists(guard: Guard, name: str) -> bool:
+    client = await in_thread(guard.connect)
     try:
         return bool(await in_thread(lambda: client.images.list(name=name)))
     finally:
         client.close()
 
 
-async def image_id(name: str) -> str:
+async def image_id(guard: Guard, name: str) -> str:
     """Raises ConfigError where the engine has no such image."""
-    client = await in_thread(connect)
+    client = await in_thread(guard.connect)
     try:
         return str((await in_thread(lambda: find_image(client, name))).id)
     finally:
         client.close()
 
 
-async def make_image(sandbox: Sandbox, command: str, name: str, ignored: Callable[[], Awaitable[bytes]]) -> None:
+async def make_image(
+    guard: Guard, sandbox: Sandbox, command: str, name: str, ignored: Callable[[], Awaitable[bytes]]
+) -> None:
     """Run a shell command on the sandbox's image and workspace and keep what it made as the image `name`. `ignored`
     names files of the workspace, a line each, that go into it, too. Raises ConfigError where the command fails."""
-    client = await in_thread(connect)
+    client = await in_thread(guard.connect)
     mark = secrets.token_hex(16)
     container = None
     try:
@@ -68,8 +71,9 @@ async def make_image(sandbox: Sandbox, command: str, name: str, ignored: Callabl
         # As arguments: the environment of a container stays in an image that is made of it.
         given = [f"{key}={value}" for key, value in {**_ENV, **env}.items()]
         arguments = [command, mark, str(len(certificates)), *given]
-        container = await in_thread(lambda: _create(client, sandbox, arguments))
-        sock = await in_thread(lambda: _start(client, container))
+        async with guard:
+            container = await in_thread(lambda: _create(client, sandbox, arguments))
+            sock = await in_thread(lambda: _start(client, container))
         reader, writer = await asyncio.open_connection(sock=sock)
         writer.write(certificates)
         said = b""

@@ -30,10 +30,10 @@ _NAME = 24
 
 
 class Row:
-    """A task at work. `take` is a sink."""
+    """A task at work. `take` is a sink. `node` is where, if there are several."""
 
     def __init__(self, task: str) -> None:
-        self.task = task
+        self.task, self.node = task, ""
         self.result = RunResult()
         self._doing = "starting"
         self._since = time.monotonic()
@@ -53,8 +53,8 @@ class Row:
         return time.monotonic() - self._since
 
     def line(self, width: int, seconds: float) -> Text:
-        spent = f"{money(self.result.cost)} · {duration(seconds)}"
-        doing = clip(f"{spent} · {self._doing}", max(width - _NAME - 4, 10))
+        facts = [money(self.result.cost), duration(seconds), *filter(None, (self.node,)), self._doing]
+        doing = clip(" · ".join(facts), max(width - _NAME - 4, 10))
         return Text.assemble("  ", (clip(self.task, _NAME).ljust(_NAME), "bold"), "  ", (doing, "dim"))
 
 
@@ -104,6 +104,7 @@ class Board:
             self._ended[result.status] += 1
         self._spent += result.cost or 0.0
         facts = [count(result.turns, "turn"), money(result.cost), duration(result.seconds)]
+        facts += [f"on {row.node}"] if row.node else []
         facts += (visible(fact, newlines=False) for fact in (result.branch, result.reason) if fact)
         status = (status_words(result.status), status_style(result.status))
         number = (f"[{'again' if again else self._ended.total()}/{self._total}] ", "dim")

@@ -43,24 +43,25 @@ def print_batch(console: Console, state: JsonObject, *, tasks: bool = False) -> 
     """The state of a running batch, as it tells it: what it may use, and what its tasks do."""
     listed: Any = state["tasks"]
     states = Counter(str(task["state"]) for task in listed)
-    facts = [f"{number} {words_of(state)}" for state, number in states.most_common()]
+    facts = [f"{number} {status_words(state)}" for state, number in states.most_common()]
     facts += [f"{state['jobs']} at once", *(["paused"] if state["paused"] else [])]
     spent, reserved, budget = (cast(float | None, state[name]) for name in ("spent", "reserved", "budget"))
     facts.append(f"{money(spent)} spent" + (f", {money(reserved)} reserved of {money(budget)}" if budget else ""))
+    nodes: Any = state["nodes"]
+    facts += (
+        f"{node['at_work']} on {node['name']}" if node["answers"] else f"waiting for {node['name']}" for node in nodes
+    )
     console.print(" · ".join(facts), soft_wrap=True)
     if tasks:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for title in ("task", "state", "turns", "cost", "time"):
+        for title in ("task", "state", "turns", "cost", "time", *(["node"] if nodes else [])):
             table.add_column(title, overflow="fold")
         for task in listed:
             known = "turns" in task
-            more = [str(task["turns"]), money(task["cost"]), duration(task["seconds"])] if known else []
-            table.add_row(Text(visible(str(task["id"]), newlines=False)), words_of(str(task["state"])), *more)
+            more = [str(task["turns"]), money(task["cost"]), duration(task["seconds"])] if known else [""] * 3
+            more += [str(task.get("node", ""))] if nodes else []
+            table.add_row(Text(visible(str(task["id"]), newlines=False)), status_words(str(task["state"])), *more)
         console.print(table)
-
-
-def words_of(state: str) -> str:
-    return state.replace("_", " ")
 
 
 def _tally(results: Sequence[RunResult]) -> str:

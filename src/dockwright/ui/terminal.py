@@ -257,10 +257,9 @@ def spent(result: RunResult) -> Iterable[str]:
     """Money, turns, time and tokens so far."""
     yield from (money(result.cost), count(result.turns, "turn"), duration(result.seconds))
     usage = result.usage
-    read = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
-    if read:
-        cached = 100 * usage.cache_read_input_tokens // read
-        yield f"{amount(read)} tokens in ({cached} % cached)"
+    if usage.read:
+        cached = 100 * usage.cache_read_input_tokens // usage.read
+        yield f"{amount(usage.read)} tokens in ({cached} % cached)"
         yield f"{amount(usage.output_tokens)} out"
 
 

@@ -52,7 +52,7 @@ def without_marks(text: str) -> str:
     return re.sub(rf"[ \t]*{MARK.pattern}", "", text)
 
 
-def status_words(status: Status) -> str:
+def status_words(status: str) -> str:
     return status.replace("_", " ")
 
 

@@ -6,55 +6,104 @@ Whatever came from the model, the sandbox or the repository passes `text`; the p
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from dockwright.claim import Claim, Evidence
 from dockwright.events import CheckFinished, Event
+from dockwright.journal import read
 from dockwright.result import RunResult, meaning
-from dockwright.ui.html.style import STYLE
-from dockwright.ui.html.transcript import diff, fold, plan, pre, transcript
+from dockwright.ui.follow import State
+from dockwright.ui.html.transcript import LONGEST_PATCH, diff, fold, plan, pre, transcript
 from dockwright.ui.safe_html import CSP, text
 from dockwright.ui.words import amount, count, duration, money, status_words
 
-_GOOD = ("verified", "proven", "done")
-_BAD = ("refuted", "checks_failed", "bug", "sandbox_lost", "model_error", "config_error", "refused", "denied")
+_KINDS = {
+    **dict.fromkeys(("verified", "proven", "done"), "good"),
+    **dict.fromkeys(
+        ("refuted", "checks_failed", "bug", "sandbox_lost", "model_error", "config_error", "refused", "denied"), "bad"
+    ),
+    "running": "at",
+    "not begun": "off",
+}
 
 
-def render(result: RunResult, events: Iterable[Event], patch: str) -> str:
+def page_of(folder: Path, result: RunResult, state: State | None = None) -> str:
+    """The page of the run in a folder; `state` where that is not how it ended."""
+    journal = folder / "journal.jsonl"
+    return render(
+        result, read(journal) if journal.exists() else (), patch_of(folder, LONGEST_PATCH), state or result.status
+    )
+
+
+def patch_of(folder: Path, most: int) -> str:
+    """What a run changed, at least its first `most` characters; "" where nothing was delivered."""
+    try:
+        with (folder / "changes.patch").open("rb") as file:
+            return file.read(4 * most + 4).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def render(result: RunResult, events: Iterable[Event], patch: str, state: State) -> str:
     """The whole page. `patch` is the change as git tells it; empty where there is none."""
-    title = f"dockwright {text(result.run)}: {text(status_words(result.status))}"
     events = tuple(events)
     parts = (
-        _head(result),
-        _section("Plan", plan(events)),
-        _section("Checks", _checks(result)),
-        _section("Report", _report(result)),
-        _section("Change", diff(patch)),
-        _section("Transcript", transcript(events)),
-        _section("Network", _network(result)),
+        f"<header><h1>{badge(state)} {text(says(state))}</h1>{about(result)}</header>",
+        section("Plan", plan(events)),
+        section("Checks", checks(result)),
+        section("Report", report(result)),
+        section("Change", diff(patch)),
+        section("Transcript", transcript(events, {})),
+        section("Network", _network(result)),
     )
-    return (
+    return "".join(page(f"{result.run}: {status_words(state)}", parts))
+
+
+def asset(name: str) -> str:
+    """A style or script of ours, to stand in a page."""
+    return Path(__file__).with_name(name).read_text("utf-8")
+
+
+def page(title: str, parts: Iterable[str], style: str = "", policy: str = CSP) -> Iterator[str]:
+    """A page with these parts in it; `style` is on top of that of all pages."""
+    yield (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{text(CSP)}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{text(policy)}">'
         f'<meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<meta name="referrer" content="no-referrer">'
-        f"<title>{title}</title><style>{STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>\n"
+        f"<title>dockwright {text(title)}</title><style>{asset('page.css')}{style}</style></head><body><main>"
     )
+    yield from parts
+    yield "</main></body></html>\n"
+
+
+def says(state: State) -> str:
+    match state:
+        case "running":
+            return "At work. This is what was known when the page was made."
+        case "not begun":
+            return "Not begun."
+        case status:
+            return meaning(status)
+
+
+def kind(word: str) -> str:
+    """The colour of a status or a verdict."""
+    return _KINDS.get(word, "so")
 
 
 def badge(word: str) -> str:
-    kind = "good" if word in _GOOD else "bad" if word in _BAD else "so"
-    return f'<span class="badge {kind}">{text(word.replace("_", " "))}</span>'
+    return f'<span class="badge {kind(word)}">{text(status_words(word))}</span>'
 
 
-def _section(title: str, parts: Iterable[str]) -> str:
+def section(title: str, parts: Iterable[str]) -> str:
     body = "".join(parts)
-    return f'<section id="{title.lower()}"><h2>{title}</h2>{body}</section>' if body else ""
+    return f"<section><h2>{title}</h2>{body}</section>" if body else ""
 
 
-def _head(result: RunResult) -> str:
-    reason = f"<p>{text(result.reason)}</p>" if result.reason else ""
-    usage = result.usage
-    read = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+def about(result: RunResult) -> str:
+    """Why it ended so, what was asked, and the facts."""
+    reason = f"<p>{text(result.reason)}</p>" if result.has_ended and result.reason else ""
     delivered = result.delivered
     size = f"{count(delivered.files, 'file')} +{delivered.insertions} -{delivered.deletions}" if delivered else ""
     facts = {
@@ -65,17 +114,15 @@ def _head(result: RunResult) -> str:
         "Repository": f"{result.repo} at {result.base[:12]}" if result.base else result.repo,
         "Branch": f"{result.branch or 'none, only the patch'} ({size})" if size else "",
         "Spent": f"{money(result.cost)} · {count(result.turns, 'turn')} · {duration(result.seconds)} · "
-        f"{amount(read)} tokens in · {amount(usage.output_tokens)} out",
+        f"{amount(result.usage.read)} tokens in · {amount(result.usage.output_tokens)} out",
         "Tool calls": ", ".join(f"{name} {number}" for name, number in result.tool_calls.items()),
     }
     rows = "".join(f"<dt>{name}</dt><dd>{text(value)}</dd>" for name, value in facts.items() if value)
-    return (
-        f"<header><h1>{badge(result.status)} {text(meaning(result.status))}</h1>{reason}"
-        f"<blockquote>{text(result.task)}</blockquote><dl>{rows}</dl></header>"
-    )
+    task = f"<blockquote>{text(result.task)}</blockquote>" if result.task else ""
+    return f"{reason}{task}<dl>{rows}</dl>"
 
 
-def _checks(result: RunResult) -> Iterator[str]:
+def checks(result: RunResult) -> Iterator[str]:
     if not result.checks:
         yield "<p>No check was run, so nothing here is proven.</p>"
     else:
@@ -98,7 +145,7 @@ def _check(check: CheckFinished) -> str:
     return fold(head, pre(check.output or "no output") + schema)
 
 
-def _report(result: RunResult) -> Iterator[str]:
+def report(result: RunResult) -> Iterator[str]:
     if not result.summary and not result.sections:
         yield "<p>The agent handed in no report.</p>"
         return
