@@ -27,7 +27,7 @@ from dockwright.events import (
 from dockwright.incoming import UNPARSED, encodable
 from dockwright.journal import Journal
 from dockwright.model import Answer
-from dockwright.tools.base import Refused, Tool, ToolContext, ToolResult, error_result, unknown_tool_text
+from dockwright.tools.base import Refused, Tool, ToolContext, ToolResult, error_result
 
 _SHOWN = 80
 
@@ -175,7 +175,7 @@ async def _act(name: str, given: JsonObject, tool: type[Tool] | None, context: T
             f"the limit on output tokens. Nothing was run. You sent (first {_SHOWN} characters): {sent[:_SHOWN]}"
         )
     if tool is None:
-        raise Refused(unknown_tool_text(name))
+        raise Refused(f"Error: No such tool available: {name}")
     return await tool.model_validate(given).run(context)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from contextlib import suppress
 from importlib import import_module
@@ -44,10 +45,13 @@ class Connection:
 def _connect(settings: ModelSettings) -> Client:
     """The SDK's client, given everything, so that it looks for nothing: no key, URL, proxy or certificate of the
     environment. The clouds' own credentials are the exception, they come from the clouds' own chain."""
-    import anthropic
-    import genai_prices  # noqa: F401 - so that the first price does not have to wait for it
-    import httpx2
-
+    gc.disable()  # thousands of classes that stay: to look through them again and again takes a fifth of the import
+    try:
+        import anthropic
+        import genai_prices  # noqa: F401 - so that the first price does not have to wait for it
+        import httpx2
+    finally:
+        gc.enable()
     timeout = anthropic.Timeout(settings.stall_seconds, connect=10.0)
     trust = True if settings.ca_file is None else ssl.create_default_context(cafile=settings.ca_file)
     options: dict[str, Any] = {

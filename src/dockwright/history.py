@@ -1,7 +1,7 @@
 """The conversation as a fold over events: what the next request sends, and what was spent.
 
-A session adds the events as they happen; `messages` folds those of a journal. Both give the same, so a session can
-stop at any event. Whatever is missing after a crash or an interrupt, every tool_use gets exactly one tool_result.
+A session adds the events as they happen; those of a journal, added at once, give the same. So a session can stop at
+any event. Whatever is missing after a crash or an interrupt, every tool_use gets exactly one tool_result.
 """
 
 from __future__ import annotations
@@ -32,18 +32,10 @@ UNFINISHED = "Interrupted before it finished. What it had done by then stands."
 NOT_STARTED = "Not run: the turn was interrupted before."
 
 
-def messages(events: Iterable[Event]) -> list[JsonObject]:
-    """The messages of the next request after these events, as the Messages API takes them."""
-    history = History()
-    for event in events:
-        history.add(event)
-    return history.messages()
-
-
 class History:
     """`turn` is that of the last request. `cost` is in US dollars, of the answers whose price is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: Iterable[Event] = ()) -> None:
         self.turn = 0
         self.cost = 0.0
         self.started: SessionStarted | None = None
@@ -55,6 +47,8 @@ class History:
         self._settled: list[JsonObject] = []  # the messages of the turns before the last answer,
         self._folded = 0  # which are folded once: how many items are in them
         self._summary = -1  # where the newest is among the items
+        for event in events:
+            self.add(event)
 
     def add(self, event: Event) -> None:
         match event:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import JsonValue
 
-from dockwright.events import JsonObject, Usage
+from dockwright.events import JsonObject, Usage, with_strings
 
 OnDelta = Callable[[Literal["text", "thinking"], str], None]
 OnBlock = Callable[[JsonObject], None]
@@ -136,14 +136,7 @@ class Incoming:
 
 def encodable(value: Any) -> Any:
     """The JSON value with lone surrogates, which have no UTF-8 form, replaced."""
-    match value:
-        case str():
-            return _SURROGATES.sub("\ufffd", value)
-        case dict():
-            return {encodable(name): encodable(item) for name, item in value.items()}
-        case list() | tuple():
-            return [encodable(item) for item in value]
-    return value
+    return with_strings(value, lambda text: _SURROGATES.sub("\ufffd", text))
 
 
 def _input(given: object, raw: str) -> JsonObject:

@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from dockwright.errors import ConfigError, DockwrightError, LimitReached
 from dockwright.events import (
@@ -63,7 +62,7 @@ class Journal:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._written = self._synced = _cut_torn_end(self._fd)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             _fill(self._reserve)
         except BlockingIOError:
             os.close(self._fd)
@@ -138,9 +137,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._reserve.unlink(missing_ok=True)
         os.close(self._fd)
 
@@ -227,7 +224,8 @@ def _fill(reserve: Path) -> None:
         os.close(fd)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """So that a name in it that is new, or another file's now, outlives a power loss."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import count, islice
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from dockwright.config import ANTHROPIC_URL, ModelSettings
@@ -97,9 +96,7 @@ class Model:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         if not self._shared:
             await self._connection.close()
 

@@ -13,10 +13,8 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
-from pydantic import BaseModel
-
 from dockwright.errors import ConfigError
-from dockwright.events import Answered, AnswerStarted, Event, TextDelta, ToolFinished, ToolOutput
+from dockwright.events import Answered, AnswerStarted, Event, TextDelta, ToolFinished, ToolOutput, with_strings
 
 SHORTEST = 6
 _SHORTEST_LINE = 16
@@ -57,12 +55,8 @@ class Redaction:
 
     def event(self, event: Event) -> Event:
         """The event without secrets; the same object where it holds none."""
-        changed = {
-            name: new
-            for name in type(event).model_fields
-            if (new := self.value(old := getattr(event, name))) is not old
-        }
-        return event.model_copy(update=changed) if changed else event
+        redacted: Event = with_strings(event, self.text)
+        return event if redacted == event else redacted
 
     def split(self, text: str) -> tuple[str, str]:
         """Text of which more will come: what can be shown, and its raw end where that may be the beginning of a
@@ -75,26 +69,6 @@ class Redaction:
     def _is_in(self, text: str) -> bool:
         """Much faster than the pattern, which is needed only where there is something."""
         return any(form in text for form in self._names)
-
-    def value(self, value: object) -> object:
-        """Whatever events and settings are made of, without secrets; the same object where it holds none."""
-        match value:
-            case str():
-                return self.text(value)
-            case dict():
-                new = {self.value(key): self.value(item) for key, item in value.items()}
-                same = all(a is b for a, b in zip(new.items(), value.items(), strict=False)) and len(new) == len(value)
-                return value if same or new == value else new
-            case list() | tuple():
-                items = [self.value(item) for item in value]
-                same = all(new is old for new, old in zip(items, value, strict=True))
-                return value if same else type(value)(items)
-            case BaseModel():
-                fields = {name: self.value(getattr(value, name)) for name in type(value).model_fields}
-                changed = {name: new for name, new in fields.items() if new is not getattr(value, name)}
-                return value.model_copy(update=changed) if changed else value
-            case _:
-                return value
 
 
 class LiveRedaction:

@@ -53,9 +53,7 @@ class Session:
     ) -> None:
         """`events` are those already in the journal, to go on after them. `after_change` is told the turn of each call
         that may have changed something, before its result is written down."""
-        self.history = History()
-        for event in events:
-            self.history.add(event)
+        self.history = History(events)
         journal.sinks = (self.history.add, *journal.sinks)
         self.context = context
         self._model, self._tools, self._journal = model, tools, journal

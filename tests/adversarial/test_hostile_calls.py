@@ -73,7 +73,7 @@ def test_ids_are_made_legal_and_lead_nowhere(id_: object) -> None:
     assert re.fullmatch(r"[a-zA-Z0-9_-]+", str(block["id"]))
 
 
-@pytest.mark.docker
+@pytest.mark.bubblewrap
 async def test_hostile_calls_are_error_results_and_the_run_goes_on(tmp_path: Path) -> None:
     desk = Desk(tmp_path, tools="Read")
     calls = [
@@ -85,7 +85,7 @@ async def test_hostile_calls_are_error_results_and_the_run_goes_on(tmp_path: Pat
         tool_use("Read", {"file_path": "README.md" + "/x" * 5000}, id="toolu_g"),
     ]
     async with ScriptedApi([Turn(calls), "Done.", "Done."]) as api:
-        code, said = await desk.call(api, *desk.arguments("docker"))
+        code, said = await desk.call(api, *desk.arguments("bubblewrap"))
         results = api.requests[1].body["messages"][-1]["content"]
     assert code == 4, said
     assert [(part["tool_use_id"], part.get("is_error")) for part in results] == [(call["id"], True) for call in calls]

@@ -10,7 +10,7 @@ import pytest
 from tests.adversarial.careless_exec import Careless, careless_sandbox
 from tests.conftest import new_place
 
-from dockwright.sandbox import open_sandbox
+from dockwright.sandbox import Sandbox, open_sandbox
 from dockwright.tools import TOOLS
 from dockwright.tools.base import ToolContext
 
@@ -19,14 +19,14 @@ FORK = (
     "import os, time\nmade = 0\nfor _ in range(200):\n    try:\n        if os.fork() == 0:\n"
     "            time.sleep(300); os._exit(0)\n    except OSError: break\n    made += 1\nprint(made, flush=True)\n"
 )
-EAT = "import os\nkept = []\nfor _ in range(600): kept.append(os.urandom(1 << 20))\nprint(len(kept))\n"
+EAT = "import os\nkept = []\nfor _ in range(600): kept.append(b'x' * (1 << 20))\nprint(len(kept))\n"
 OPEN = (
     "import os\nkept = []\ntry:\n    while len(kept) < 6000: kept.append(os.open('/dev/null', 0))\n"
     "except OSError: pass\nprint(len(kept))\n"
 )
-FILL = "i=0; while [ $i -lt 300 ]; do head -c 4000000 /dev/zero > big$i; i=$((i+1)); sleep 0.02; done; echo whole"
+FILL = "i=0; while [ $i -lt 100 ]; do head -c 4000000 /dev/zero > big$i; i=$((i+1)); sleep 0.02; done; echo whole"
 FILES = (
-    "import os, time\nfor n in range(40000):\n    if n % 100 == 0: os.mkdir(str(n)); time.sleep(0.01)\n"
+    "import os, time\nfor n in range(20000):\n    if n % 100 == 0: os.mkdir(str(n)); time.sleep(0.01)\n"
     "    open(f'{n // 100 * 100}/{n}', 'w').close()\nprint('whole')\n"
 )
 
@@ -48,10 +48,9 @@ async def test_what_is_out_of_memory_is_killed_and_said_and_the_sandbox_goes_on(
         assert (await sandbox.exec(["echo", "here"])).stdout == b"here\n"
 
 
-async def test_descriptors_are_limited_for_each_process(backend: str) -> None:
-    async with open_sandbox(new_place(backend)) as sandbox:
-        done = await sandbox.exec([f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", OPEN])
-        assert int(done.stdout) < 4096
+async def test_descriptors_are_limited_for_each_process(sandbox: Sandbox) -> None:
+    done = await sandbox.exec([f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", OPEN])
+    assert int(done.stdout) < 4096
 
 
 async def test_a_command_that_fills_the_disk_is_stopped_and_told(backend: str) -> None:
@@ -85,19 +84,21 @@ async def test_a_command_that_makes_files_without_end_is_stopped(backend: str) -
         assert (done.ended, b"and 3,000 are allowed" in done.stdout) == ("disk", True)
 
 
-async def test_a_gigabyte_of_output_costs_this_process_nothing(backend: str) -> None:
+async def test_more_output_than_is_kept_costs_this_process_nothing(backend: str) -> None:
     async with open_sandbox(new_place(backend)) as sandbox:
         await sandbox.exec(["true"])
         before = _peak()
-        bash = TOOLS["Bash"].model_validate({"command": "yes 0123456789abcde | head -c 1073741824", "timeout": 300_000})
+        bash = TOOLS["Bash"].model_validate({"command": "yes 0123456789abcde | head -c 300M", "timeout": 300_000})
         told = await bash.run(ToolContext(sandbox))
         assert _peak() - before < 64 * MIB
-        found = re.search(r"Output too large \(1024.0MB\)\. The first 256.0MB of it were saved to: (\S+)", told.text)
+        found = re.search(
+            r"Output too large \(300.0MB\)\. The first 25[56]\.\dMB of it were saved to: (\S+)", told.text
+        )
         assert found is not None, told.text[:500]
         read = TOOLS["Read"].model_validate({"file_path": found[1], "offset": 1000, "limit": 3})
         assert (await read.run(ToolContext(sandbox))).text.count("0123456789abcde") == 3
         grep = TOOLS["Grep"].model_validate({"pattern": "abc", "path": found[1], "output_mode": "count"})
-        assert "1677" in (await grep.run(ToolContext(sandbox))).text  # of 16 bytes each, in 256 MiB
+        assert "167" in (await grep.run(ToolContext(sandbox))).text  # millions and more, of 16 bytes each, in 256 MiB
 
 
 @pytest.mark.docker

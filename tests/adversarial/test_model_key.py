@@ -52,20 +52,21 @@ def of_children(process: int) -> bytes:
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_no_child_no_argument_and_no_container_is_given_it(tmp_path: Path, backend: str) -> None:
     desk = Desk(tmp_path, env={"PATH": recording_git(tmp_path)})
-    async with ScriptedApi([Turn([tool_use("Bash", {"command": "sleep 60"})])]) as api:
+    look = tool_use("Bash", {"command": "env; cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"})
+    async with ScriptedApi([Turn([look]), Turn([tool_use("Bash", {"command": "sleep 60"})])]) as api:
         process = await desk.start(api, *desk.arguments(backend))
         async with asyncio.timeout(60):
-            while not any(b"tool.started" in run.joinpath("journal.jsonl").read_bytes() for run in desk.runs):
+            while not any(b"sleep 60" in run.joinpath("journal.jsonl").read_bytes() for run in desk.runs):
                 await asyncio.sleep(0.1)
         children = of_children(process.pid)
         inspected = inspect(desk.runs[-1].name) if backend == "docker" else ""
         arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         process.terminate()
-        await process.communicate()
+        printed, _ = await process.communicate()
     assert KEY in json.dumps(dict(api.requests[0].headers))
     assert (b"bwrap" in children) == (backend == "bubblewrap")
     assert ("sandbox" in inspected) == (backend == "docker")
-    seen = {"children": children, "inspect": inspected.encode(), "arguments": arguments}
+    seen = {"children": children, "inspect": inspected.encode(), "arguments": arguments, "printed": printed}
     seen["git"] = (tmp_path / "seen").read_bytes()
     seen |= {path.name: path.read_bytes() for path in desk.runs[-1].iterdir() if path.is_file()}
     assert seen["git"].count(b"GIT_CONFIG_NOSYSTEM=1") > 3

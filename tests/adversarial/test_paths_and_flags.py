@@ -108,14 +108,3 @@ async def test_a_careless_command_line_takes_it_for_one(tmp_path: Path) -> None:
         pattern = "--pre=/w/evil"
         await sh(f"cd /w; rg {pattern} text .")
         assert "sprung" in await sh("ls /w")
-
-
-async def test_special_files_hold_up_no_tool(sandbox: Sandbox, call: Call) -> None:
-    await contained(sandbox)(
-        "mkfifo pipe; ln -s /dev/zero zero; ln -s /proc/kmsg log; truncate -s 1T sparse; ln -s a a"
-    )
-    for path in ("pipe", "zero", "a", "/proc/self/mem", "/dev/stdin", "/dev/tty"):
-        assert (await call("Read", file_path=path if path[0] == "/" else f"/workspace/{path}")).is_error
-    assert len((await call("Read", file_path="/workspace/sparse")).text) < 200_000
-    await call("Grep", pattern="x", path="/workspace")
-    await call("Glob", pattern="**/*", path="/workspace")

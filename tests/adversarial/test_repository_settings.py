@@ -43,7 +43,7 @@ def hostile(folder: Path) -> Desk:
     return desk
 
 
-@pytest.mark.docker
+@pytest.mark.bubblewrap
 async def test_a_run_in_it_is_the_run_that_the_user_configured(tmp_path: Path) -> None:
     desk = hostile(tmp_path)
     before = desk.tree()
@@ -53,7 +53,7 @@ async def test_a_run_in_it_is_the_run_that_the_user_configured(tmp_path: Path) -
         base |= {"ANTHROPIC_BASE_URL": api.url, "ANTHROPIC_API_KEY": KEY}
         (tmp_path / "config/dockwright/agents").mkdir(parents=True)
         (tmp_path / "smith.md").rename(tmp_path / "config/dockwright/agents/smith.md")
-        command = ("run", "-a", "smith", "--sandbox", "docker", "--net", "none", "Write it.")
+        command = ("run", "-a", "smith", "--sandbox", "bubblewrap", "--net", "none", "Write it.")
         process = await asyncio.create_subprocess_exec(
             PROGRAM, *command, cwd=desk.repo, env=base, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )  # fmt: skip

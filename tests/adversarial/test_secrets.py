@@ -42,16 +42,16 @@ def leaky(folder: Path) -> Desk:
 async def attack(desk: Desk, *arguments: str) -> tuple[str, list[str], dict[str, str]]:
     """Run the leak. What was printed, what the model was sent, and every file of the run by name."""
     async with ScriptedApi([Turn([tool_use("Bash", {"command": LEAK})]), Turn([REPORT]), "Done."]) as api:
-        _, printed = await desk.call(api, *desk.arguments("docker", *arguments)[:-1], f"Use {SECRET}")
+        _, printed = await desk.call(api, *desk.arguments("bubblewrap", *arguments)[:-1], f"Use {SECRET}")
         sent = [json.dumps(request.body) for request in api.requests]
     run = desk.runs[-1]
     kept = [path for path in run.iterdir() if path.is_file()]
     return printed, sent, {path.name: path.read_text("utf-8", "replace") for path in kept}
 
 
-@pytest.mark.docker
+@pytest.mark.bubblewrap
 @pytest.mark.parametrize("output", ["text", "json", "json-lines"])
-async def test_a_named_secret_is_in_nothing_that_is_printed_sent_or_kept(tmp_path: Path, output: str) -> None:
+async def test_a_named_secret_is_in_nothing_that_is_printed_sent_kept_or_delivered(tmp_path: Path, output: str) -> None:
     desk = leaky(tmp_path)
     printed, sent, kept = await attack(desk, "--secret", "SHOP_TOKEN", "--output", output)
     for name, text in {"terminal": printed, "requests": "\n".join(sent), **kept}.items():
@@ -59,12 +59,6 @@ async def test_a_named_secret_is_in_nothing_that_is_printed_sent_or_kept(tmp_pat
     assert "[SHOP_TOKEN]" in printed
     assert "[SHOP_TOKEN]" in kept["journal.jsonl"]
     assert {"journal.jsonl", "report.md", "report.json", "changes.patch"} <= kept.keys()
-
-
-@pytest.mark.docker
-async def test_a_file_that_a_secret_came_into_is_not_delivered_and_is_named(tmp_path: Path) -> None:
-    desk = leaky(tmp_path)
-    printed, _, kept = await attack(desk, "--secret", "SHOP_TOKEN")
     branch = f"dockwright/{desk.runs[-1].name}"
     assert desk.git("diff", "--name-only", f"main..{branch}").split() == ["fine.txt", "token.txt"]
     assert "fine.txt" in kept["changes.patch"]
@@ -73,7 +67,7 @@ async def test_a_file_that_a_secret_came_into_is_not_delivered_and_is_named(tmp_
     assert "the patch is without token.txt: it holds the secret SHOP_TOKEN" in kept["journal.jsonl"]
 
 
-@pytest.mark.docker
+@pytest.mark.bubblewrap
 async def test_a_secret_that_nobody_named_gets_everywhere(tmp_path: Path) -> None:
     desk = leaky(tmp_path)
     printed, sent, kept = await attack(desk)
@@ -98,14 +92,13 @@ async def test_it_is_in_a_container_that_was_given_the_environment(
         assert SECRET in await sh("env")
 
 
-@pytest.mark.docker
 async def test_a_secret_that_is_not_there_starts_nothing(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     code, said = await desk.run(["never asked"], "--secret", "NOWHERE")
     assert (code, "The secret NOWHERE is not in the environment" in said, desk.runs) == (2, True, [])
 
 
-@pytest.mark.docker
+@pytest.mark.bubblewrap
 async def test_a_secret_can_be_a_file(tmp_path: Path) -> None:
     desk = leaky(tmp_path)
     (tmp_path / "token").write_text(SECRET + "\n")

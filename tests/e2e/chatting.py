@@ -28,7 +28,7 @@ PERSONA = "---\nname: tester\ndescription: does what it is told\n---\nDo what yo
 FILES = {"src/app.py": b"print('shop')\n", "README": b"shop\n", ".gitignore": b"*.log\n"}
 PROMPT = "\n>"
 SECONDS = 90
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|[\r\b]")
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class Desk:
     tools: str = "Read, Write, Edit, MultiEdit, Bash, Grep, Glob, WebSearch"
     env: Mapping[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()  # a program that runs ours, as another user say
+    backend: str = "docker"  # costs more, so it is for what has to do with an engine
 
     def __post_init__(self) -> None:
         self.repo = self.folder / "repo"
@@ -90,10 +91,10 @@ class Desk:
             output, _ = await process.communicate()
         return process.returncode or 0, output.decode()
 
-    async def run(self, script: Script, *arguments: str, backend: str = "docker", **api: Any) -> tuple[int, str]:
+    async def run(self, script: Script, *arguments: str, backend: str = "", **api: Any) -> tuple[int, str]:
         """`dockwright run` on the repository with the persona, without network unless asked otherwise."""
         async with ScriptedApi(script, **api) as server:
-            return await self.call(server, *self.arguments(backend, *arguments))
+            return await self.call(server, *self.arguments(backend or self.backend, *arguments))
 
     def arguments(self, backend: str, *more: str) -> tuple[str, ...]:
         where = ("-C", str(self.repo), "-a", str(self.folder / "smith.md"))

@@ -83,7 +83,7 @@ async def test_a_fork_is_a_run_of_its_own_and_the_first_is_not_touched(desk: Des
 
 
 async def test_a_run_that_has_ended_says_so_and_asks_nobody(desk: Desk) -> None:
-    await desk.run(WORK, "--check", "false")
+    await desk.run(WORK, "--check", "false", backend="bubblewrap")
     before = (desk.runs[-1] / "journal.jsonl").read_bytes()
     async with ScriptedApi() as api:
         code, said = await desk.call(api, "resume", desk.runs[-1].name)

@@ -23,7 +23,7 @@ echo "<<<"; git rev-parse HEAD; git status -sb; git for-each-ref; git stash list
 find . -path ./.git -prune -o -name "*.log" -o -type f -print | sort | xargs tail -n +1; echo ">>>"
 """
 LOOK = ("/shell", " ".join(STATE.split("\n")).replace("-s find", "-s; find").strip(), "exit")
-SHORT = "docker"  # where one backend is enough
+SHORT = "bubblewrap"  # where one backend is enough
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ async def test_ctrl_c_stops_the_call_and_nothing_else(place: Place, backend: str
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_chat_that_is_told_to_end_keeps_the_work(place: Place, number: int) -> None:
     nap = long_nap()
-    async with ScriptedApi([bash(f"echo kept > kept; {nap}")]) as api, InPipe.open(place, api, SHORT) as chat:
+    async with ScriptedApi([bash(f"echo kept > kept; {nap}")]) as api, InPipe.open(place, api, "docker") as chat:
         chat.say("please sleep")
         await until_it_runs(nap)
         chat.process.send_signal(number)
@@ -200,7 +200,7 @@ async def test_ctrl_c_leaves_a_pipe_that_has_nothing_to_do(place: Place) -> None
 @pytest.mark.docker
 async def test_a_lost_sandbox_ends_the_chat_and_what_was_kept_is_delivered(place: Place) -> None:
     turns: Script = [bash("echo kept > kept"), "Done.", bash("echo lost > lost")]
-    async with ScriptedApi(turns) as api, InPipe.open(place, api, SHORT) as chat:
+    async with ScriptedApi(turns) as api, InPipe.open(place, api, "docker") as chat:
         chat.say("please work", "/cost")
         await chat.see("spent ")
         client = connect()

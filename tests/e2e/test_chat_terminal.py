@@ -11,7 +11,7 @@ from tests.e2e.chatting import PROMPT, OnTerminal, Place, bash, long_nap, proces
 from dockwright.events import Prompted, RunFinished
 from dockwright.testing.scripted_api import ScriptedApi, Turn, text, tool_use
 
-BACKEND = "docker"
+BACKEND = "bubblewrap"
 
 
 @pytest.fixture

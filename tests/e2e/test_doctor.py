@@ -46,18 +46,35 @@ async def test_a_sound_machine_has_a_line_for_each_thing_and_exit_code_0(tmp_pat
     assert KEY not in said
 
 
-async def test_no_engine_at_the_named_place(tmp_path: Path) -> None:
-    code, said = await doctor(tmp_path, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+async def test_faults_that_come_together_are_all_told(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 no\r\nDate: Tue, 01 Jan 2019 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/git").write_text('#!/bin/sh\necho "git version 2.20.1"\n')
+    (tmp_path / "bin/git").chmod(0o755)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        env = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "", "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+        code, said = await doctor(tmp_path, DOCKER_HOST=f"unix://{tmp_path}/none.sock", **env)
     assert code == 2
     assert f"fail engine unix://{tmp_path}/none.sock (DOCKER_HOST): there is no socket" in said
     assert "systemctl start docker" in said
+    assert "git version 2.20.1: 2.31 or later is needed. Update it" in said
+    assert "s ahead of the model API's. Set it: sudo timedatectl set-ntp true" in said
+    assert "fail model key none. Set ANTHROPIC_API_KEY" in said
 
 
-async def test_an_engine_that_is_not_running(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as dead:
+async def test_an_engine_that_is_not_running_and_a_model_api_that_is_not_there(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead, socket.socket() as unused:
         dead.bind(str(tmp_path / "dead.sock"))
-    code, said = await doctor(tmp_path, DOCKER_HOST=f"unix://{tmp_path}/dead.sock")
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        code, said = await doctor(tmp_path, DOCKER_HOST=f"unix://{tmp_path}/dead.sock", ANTHROPIC_BASE_URL=url)
     assert (code, "nobody listens there: the engine is not running" in said) == (2, True)
+    assert f"fail model API {url} does not answer" in said
 
 
 async def test_a_socket_that_takes_the_call_and_says_nothing(tmp_path: Path) -> None:
@@ -113,44 +130,11 @@ async def test_a_full_disk(tmp_path: Path, kind: str) -> None:
     state.mkdir()
     subprocess.run(["mount", "-t", kind, "-o", "size=1m", "none", str(state)], check=True)
     try:
-        code, said = await doctor(tmp_path, XDG_STATE_HOME=str(state))
+        code, said = await doctor(tmp_path, XDG_STATE_HOME=str(state), DOCKER_HOST=f"unix://{tmp_path}/none.sock")
     finally:
         subprocess.run(["umount", "-l", str(state)], check=True)
     assert code == 2
     assert re.search(r"fail runs 0\.0 GiB free in \S+: a run would fill it\. Make room: dockwright gc", said)
-
-
-async def test_a_model_api_that_is_not_there_and_a_key_that_is_missing(tmp_path: Path) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-        code, said = await doctor(tmp_path, ANTHROPIC_BASE_URL=f"http://127.0.0.1:{port}", ANTHROPIC_API_KEY="")
-    assert code == 2
-    assert f"fail model API http://127.0.0.1:{port} does not answer" in said
-    assert "fail model key none. Set ANTHROPIC_API_KEY" in said
-
-
-async def test_a_clock_that_is_wrong(tmp_path: Path) -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 404 no\r\nDate: Tue, 01 Jan 2019 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        code, said = await doctor(tmp_path, ANTHROPIC_BASE_URL=f"http://127.0.0.1:{port}")
-    assert (code, "s ahead of the model API's. Set it: sudo timedatectl set-ntp true" in said) == (2, True)
-
-
-async def test_a_git_that_is_too_old(tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/git").write_text('#!/bin/sh\necho "git version 2.20.1"\n')
-    (tmp_path / "bin/git").chmod(0o755)
-    env = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "HOME": str(tmp_path), "COLUMNS": "300"}
-    process = await asyncio.create_subprocess_exec(PROGRAM, "doctor", env=env, stdout=asyncio.subprocess.PIPE)
-    said, _ = await process.communicate()
-    assert process.returncode == 2
-    assert "git version 2.20.1: 2.31 or later is needed. Update it" in said.decode()
 
 
 @asynccontextmanager

@@ -53,5 +53,5 @@ async def test_a_denied_host_is_told_to_the_model_the_user_and_the_report_and_ca
 
 async def test_a_run_that_asked_for_nothing_teaches_nothing(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    await desk.run(WORK)
+    await desk.run(WORK, backend="bubblewrap")
     assert await desk.call(None, "net", "learn", desk.runs[-1].name) == (0, "The run asked nothing of the network.\n")

@@ -17,7 +17,7 @@ from dockwright.testing.scripted_api import Script, ScriptedApi, Turn, tool_use
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+    return Desk(tmp_path, backend="bubblewrap")
 
 
 def result(desk: Desk) -> RunResult:
@@ -164,7 +164,7 @@ async def test_claims_are_proven_stated_or_refuted_by_what_was_seen(desk: Desk) 
 async def test_evidence_that_is_none_is_refused_with_what_there_is(desk: Desk) -> None:
     script: Script = [ADD, bash("sh app.sh"), report(entry="It greets [[sh other.sh]]."), report(), "Done."]
     async with ScriptedApi(script) as api:
-        code, _ = await desk.call(api, *desk.arguments("docker"))
+        code, _ = await desk.call(api, *desk.arguments(desk.backend))
         answer = api.requests[3].body["messages"][-1]["content"][0]
     assert (code, answer["is_error"]) == (0, True)
     assert "- program.entry_point: [[sh other.sh]]" in answer["content"]

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.e2e.running import KEY, REPORT, WORK, WRITE, Desk, leftovers
+from tests.e2e.running import REPORT, WORK, WRITE, Desk, leftovers
 
 from dockwright.events import NetworkAsked, from_line
 from dockwright.result import RunResult
 from dockwright.sandbox.engine import connect
-from dockwright.testing.scripted_api import Fault, ScriptedApi, Turn, text, tool_use
+from dockwright.testing.scripted_api import Fault, ScriptedApi, Turn, tool_use
 
 
 @pytest.fixture
@@ -42,60 +42,31 @@ async def test_a_verified_run_hands_back_a_branch_a_patch_and_a_report(desk: Des
     assert leftovers(run) == []
 
 
-async def test_without_a_check_it_is_done_and_says_that_nothing_was_proven(desk: Desk) -> None:
-    code, output = await desk.run(WORK)
-    assert (code, result(desk).status) == (0, "done")
-    assert "nothing was proven" in " ".join(output.split())
-
-
 async def test_what_lies_outside_the_patch_does_not_help_the_proof(desk: Desk) -> None:
     outside = tool_use("Bash", {"command": "echo '*.log' > .gitignore; echo x > made.log; echo x > /tmp/made"})
     code, _ = await desk.run(
-        [Turn([outside]), *WORK], "--check", "test -e made.log || test -e /tmp/made", "--repairs", "0"
+        [Turn([outside]), *WORK],
+        "--check",
+        "test -e made.log || test -e /tmp/made",
+        "--repairs",
+        "0",
+        backend="bubblewrap",
     )
     assert (code, result(desk).status) == (3, "checks_failed")
-
-
-async def test_no_report_is_unverified_after_one_reminder(desk: Desk) -> None:
-    code, _ = await desk.run([Turn([WRITE]), "Done.", "Still done."])
-    assert (code, result(desk).reason) == (4, "the agent handed in no report")
-
-
-async def test_no_change_is_unverified(desk: Desk) -> None:
-    code, _ = await desk.run([Turn([REPORT]), "Done."], "--check", "true")
-    assert (code, result(desk).reason) == (4, "the agent changed nothing in the workspace")
 
 
 async def test_a_host_is_noted_once_however_often_it_is_asked_for(desk: Desk) -> None:
     asking = "python3 -c 'import urllib.request as u; u.urlopen(\"https://other.example/\")'"
     ask = tool_use("Bash", {"command": f"{asking}; {asking}"})
     async with ScriptedApi([Turn([ask]), *WORK]) as api:
-        await desk.call(api, *("shop.example" if word == "none" else word for word in desk.arguments("docker")))
+        await desk.call(api, *("shop.example" if word == "none" else word for word in desk.arguments("bubblewrap")))
     events = [from_line(line) for line in (desk.runs[-1] / "journal.jsonl").read_bytes().splitlines()]
     assert [(event.host, event.port) for event in events if isinstance(event, NetworkAsked)] == [("other.example", 443)]
 
 
-async def test_a_limit_stops_and_delivers_the_work(desk: Desk) -> None:
-    code, _ = await desk.run(WORK, "--turns", "1")
-    found = result(desk)
-    assert (code, found.status) == (5, "limit")
-    assert desk.git("show", f"{found.branch}:app.sh") == "echo hello\n"
-
-
-async def test_a_refusal_has_its_own_end(desk: Desk) -> None:
-    code, _ = await desk.run([Turn([text("No.")], stop_reason="refusal")])
-    assert (code, result(desk).status) == (6, "refused")
-
-
-async def test_an_api_that_does_not_let_us_in_has_its_own_end(desk: Desk) -> None:
-    code, output = await desk.run(WORK, key="another")
-    assert (code, result(desk).status) == (7, "model_error")
-    assert "ANTHROPIC_API_KEY" in output
-
-
 async def test_a_passing_fault_of_the_api_is_told_and_survived(desk: Desk) -> None:
     faulty = Turn([WRITE], faults=(Fault("http", status=529), Fault("cut", at="text")))
-    code, output = await desk.run([faulty, *WORK[1:]])
+    code, output = await desk.run([faulty, *WORK[1:]], backend="bubblewrap")
     assert code == 0
     assert "again in" in output
 
@@ -141,7 +112,7 @@ async def test_without_a_key_nothing_is_made(desk: Desk) -> None:
 async def test_a_tool_that_the_persona_does_not_list_does_nothing(tmp_path: Path) -> None:
     desk = Desk(tmp_path, tools="Read")
     async with ScriptedApi([Turn([WRITE]), Turn([REPORT]), "Done."]) as api:
-        code, _ = await desk.call(api, *desk.arguments("docker"))
+        code, _ = await desk.call(api, *desk.arguments("bubblewrap"))
         offered = {tool["name"] for tool in api.requests[0].body["tools"]}
         answer = api.requests[1].body["messages"][-1]["content"][0]
     assert (code, offered) == (4, {"Read", "SubmitReport"})
@@ -182,7 +153,7 @@ async def test_uncommitted_work_is_carried_in_and_stays_where_it_is(desk: Desk) 
     before = desk.tree()
     see = tool_use("Bash", {"command": "cat README.md new.txt; ls -A"})
     async with ScriptedApi([Turn([see]), *WORK]) as api:
-        code, _ = await desk.call(api, *desk.arguments("docker"))
+        code, _ = await desk.call(api, *desk.arguments("bubblewrap"))
         seen = api.requests[1].body["messages"][-1]["content"][0]["content"]
     branch = f"dockwright/{desk.runs[-1].name}"
     assert (code, desk.tree()) == (0, before)
@@ -233,35 +204,28 @@ async def test_an_empty_folder_is_a_start_and_apply_fills_it(desk: Desk) -> None
     assert (code, (empty / "app.sh").read_text()) == (0, "echo hello\n"), output
 
 
-async def test_the_key_is_nowhere_in_what_a_run_leaves_or_shows(desk: Desk) -> None:
-    look = tool_use("Bash", {"command": "env; cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"})
-    code, output = await desk.run([Turn([look]), *WORK])
-    kept = b"".join(path.read_bytes() for path in desk.runs[-1].rglob("*") if path.is_file())
-    assert (code, KEY in output, KEY.encode() in kept) == (0, False, False)
-
-
 async def test_notes_of_the_project_come_with_the_task_as_untrusted(desk: Desk) -> None:
     (desk.repo / "AGENTS.md").write_text("Use tabs.\n")
     async with ScriptedApi(WORK) as api:
-        await desk.call(api, *desk.arguments("docker"))
+        await desk.call(api, *desk.arguments("bubblewrap"))
         notes, task = api.requests[0].body["messages"][0]["content"]
     assert ("Use tabs." in notes["text"], "take no orders" in notes["text"]) == (True, True)
     assert task["text"] == "Write a program."
 
 
 async def test_json_output_is_the_result_and_nothing_else(desk: Desk) -> None:
-    code, output = await desk.run(WORK, "--output", "json")
+    code, output = await desk.run(WORK, "--output", "json", backend="bubblewrap")
     assert (code, json.loads(output)["status"]) == (0, "done")
 
 
 async def test_json_lines_output_is_the_events(desk: Desk) -> None:
-    _, output = await desk.run(WORK, "--output", "json-lines")
+    _, output = await desk.run(WORK, "--output", "json-lines", backend="bubblewrap")
     kinds = [from_line(line.encode()).type for line in output.splitlines()]
     assert (kinds[0], kinds[-1], "tool.finished" in kinds) == ("run.started", "run.finished", True)
 
 
 async def test_diff_report_show_and_runs_tell_of_a_run_by_the_beginning_of_its_id(desk: Desk) -> None:
-    await desk.run(WORK, "--check", "sh app.sh")
+    await desk.run(WORK, "--check", "sh app.sh", backend="bubblewrap")
     run = desk.runs[-1].name
     assert await desk.call(None, "diff", run[:4]) == (0, (desk.runs[-1] / "changes.patch").read_text())
     assert (await desk.call(None, "report", run, "--json"))[1].strip() == (

@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,7 +27,7 @@ async def proven(
     base: Mapping[str, bytes],
     patch: Mapping[str, bytes | None],
     demands: Demands,
-    opened: OpenClean = lambda: open_sandbox(new_place("docker")),
+    opened: OpenClean = lambda: open_sandbox(new_place("bubblewrap")),
 ) -> tuple[CheckFinished, ...]:
     """The checks of the migrations of a patch on a base."""
     repo = new_repository(folder / "repo", {"README.md": b"# Orders\n", **base})
@@ -111,17 +112,23 @@ async def test_a_project_without_migrations_fails_the_check(tmp_path: Path) -> N
     ] * 2
 
 
+@cache
+def django() -> bytes:
+    """The Django of the tests, without its translations, packed."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
+        for package in ("django", "asgiref", "sqlparse"):
+            found = find_spec(package)
+            assert found is not None
+            tar.add(Path(found.origin or "").parent, package, filter=_without_translations)
+    return packed.getvalue()
+
+
 @asynccontextmanager
 async def with_django() -> AsyncIterator[Sandbox]:
-    """A clean sandbox whose image has Django: the one of the tests, without its translations."""
-    async with open_sandbox(new_place("docker")) as sandbox:
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
-            for package in ("django", "asgiref", "sqlparse"):
-                found = find_spec(package)
-                assert found is not None
-                tar.add(Path(found.origin or "").parent, package, filter=_without_translations)
-        await sandbox.write("/tmp/django.tar.gz", packed.getvalue())
+    """A clean sandbox whose image has Django."""
+    async with open_sandbox(new_place("bubblewrap")) as sandbox:
+        await sandbox.write("/tmp/django.tar.gz", django())
         await sandbox.exec(["mkdir", "/tmp/packages"])
         await sandbox.exec(["tar", "xzf", "/tmp/django.tar.gz", "-C", "/tmp/packages"])
         yield replace(sandbox, env={**sandbox.env, "PYTHONPATH": "/tmp/packages"})
@@ -129,7 +136,7 @@ async def with_django() -> AsyncIterator[Sandbox]:
 
 def _without_translations(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     english = "/locale/en/" in member.name
-    return None if not english and member.name.endswith((".mo", ".po", ".pyc", ".js", ".css", ".svg")) else member
+    return None if not english and member.name.endswith((".mo", ".po", ".js", ".css", ".svg")) else member
 
 
 async def test_django_goes_down_app_by_app_and_a_migration_that_cannot_is_named(tmp_path: Path) -> None:

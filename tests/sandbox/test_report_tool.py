@@ -11,7 +11,7 @@ from dockwright.tools.base import ToolContext, ToolResult
 
 
 async def test_a_report_is_in_the_details_of_its_call(sandbox: Sandbox) -> None:
-    call = report_tool(None).model_validate({"summary": "Done.", "changes": ["a.py: new"]})
+    call = report_tool(()).model_validate({"summary": "Done.", "changes": ["a.py: new"]})
     report: JsonObject = {"summary": "Done.", "sections": {"CHANGES": {"1": "a.py: new"}}}
     assert await call.run(ToolContext(sandbox)) == ToolResult(
         "The report was taken. End with a sentence or two.", details={"report": report}

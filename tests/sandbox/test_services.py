@@ -72,7 +72,7 @@ def engine_kill(run: str, service: str) -> None:
 def what_the_engine_has(run: str) -> Sequence[str]:
     client = connect()
     mine: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={run}"}
-    names = [str(container.name) for container in client.containers.list(all=True, filters=mine)]
+    names = [str(container.name) for container in client.containers.list(all=True, filters=mine, ignore_removed=True)]
     names += [str(volume.name) for volume in client.volumes.list(filters=mine)]
     client.close()
     return names

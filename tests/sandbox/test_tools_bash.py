@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import resource
 import time
 from collections.abc import Awaitable, Callable
 
@@ -101,14 +100,6 @@ async def test_a_directory_that_was_removed_is_left(ctx: ToolContext, call: Call
     assert (result.text, ctx.cwd) == ("/workspace\nShell cwd was reset to /workspace", "/workspace")
 
 
-async def test_the_environment_is_built_from_nothing(call: Call) -> None:
-    names = (await call("Bash", command="compgen -e | sort | tr '\\n' ' '")).text.split()
-    assert set(names) <= {
-        "GIT_EDITOR", "GIT_PAGER", "HOME", "LANG", "LOGNAME", "OLDPWD", "PAGER", "PATH", "PWD", "PYTHONUNBUFFERED",
-        "SHELL", "SHLVL", "TERM", "USER", "_",
-    }  # fmt: skip
-
-
 # size
 
 
@@ -130,13 +121,6 @@ async def test_a_longer_output_is_in_a_file_and_its_ends_are_shown(ctx: ToolCont
     assert last.text == f"{count}\n{count} hello"
     assert (await call("Read", file_path=file[1], offset=5000, limit=1)).text == "5000\t5000 hello"
     assert (await call("Grep", path=file[1], pattern="^4999 ", output_mode="content")).text == "4999:4999 hello"
-
-
-async def test_gigabytes_do_not_reach_the_host(call: Call) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = await call("Bash", command="head -c 50000000 /dev/zero | tr '\\0' x")
-    assert "Output too large (47.7MB)" in result.text
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
 
 async def test_a_long_failure_is_cut_in_the_middle_at_10000(call: Call) -> None:

@@ -21,7 +21,7 @@ from dockwright.events import (
     ToolFinished,
     ToolStarted,
 )
-from dockwright.history import messages
+from dockwright.history import History
 from dockwright.journal import Journal, read
 from dockwright.model import Model
 from dockwright.sandbox import Sandbox
@@ -147,7 +147,7 @@ async def bench(
                 context = ToolContext(cast(Sandbox, None))
                 session = Session(model, TOOLS, context, journal, system=SYSTEM, limits=limits, events=known)
                 yield Bench(session, api, path, shown)
-                assert session.history.messages() == messages(read(path))
+                assert session.history.messages() == History(read(path)).messages()
 
 
 def look(id: str, seconds: float = 0.0) -> JsonObject:  # noqa: A002

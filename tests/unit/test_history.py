@@ -11,7 +11,7 @@ from dockwright.events import (
     TurnStarted,
     Usage,
 )
-from dockwright.history import History, messages
+from dockwright.history import History
 from dockwright.testing.scripted_api import text, tool_use
 
 
@@ -48,7 +48,7 @@ def test_a_history_that_is_asked_after_each_event_is_that_of_the_journal() -> No
     grown = History()
     for number, event in enumerate(EVENTS, start=1):
         grown.add(event)
-        assert grown.messages() == messages(EVENTS[:number])
+        assert grown.messages() == History(EVENTS[:number]).messages()
 
 
 def test_turns_that_are_over_are_not_folded_again() -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from dockwright.agent import load
 from dockwright.errors import ToolError
-from dockwright.report import Question, ReturnFormat, Section, report_tool, return_format
+from dockwright.report import Question, Section, report_tool, return_format
 from dockwright.tools.base import validation_error_text
 
 SHIPPED = Path(__file__).parents[2] / "agents" / "backend-engineer.md"
@@ -20,8 +20,7 @@ SHIPPED = Path(__file__).parents[2] / "agents" / "backend-engineer.md"
 
 def test_the_backend_engineers_return_format_is_the_agreed_one() -> None:
     fmt = return_format(load(SHIPPED).prompt)
-    assert fmt is not None
-    assert {section.name: " · ".join(field.name for field in section.fields) for section in fmt.sections} == {
+    assert {section.name: " · ".join(field.name for field in section.fields) for section in fmt} == {
         "API ARCHITECTURE": "Framework Choice · API Style · Authentication · Documentation · Versioning Strategy",
         "DATABASE DESIGN": (
             "Database Choice · Schema Design · Indexing Strategy · Migration Approach · Backup Strategy"
@@ -40,14 +39,12 @@ def test_the_backend_engineers_return_format_is_the_agreed_one() -> None:
             "Containerization · CI/CD Pipeline · Environment Management · Monitoring & Logging · Scaling Strategy"
         ),
     }
-    assert all(field.hint and not field.hint.startswith("[") for section in fmt.sections for field in section.fields)
+    assert all(field.hint and not field.hint.startswith("[") for section in fmt for field in section.fields)
 
 
-PLAIN = ReturnFormat(
-    (
-        Section("API", (Question("Style", "REST or not"), Question("Routes"))),
-        Section("DATA", (Question("Engine"),)),
-    )
+PLAIN = (
+    Section("API", (Question("Style", "REST or not"), Question("Routes"))),
+    Section("DATA", (Question("Engine"),)),
 )
 SECTIONS = "API:\n- Style: [REST or not]\n- Routes:\n\nDATA:\n- Engine\n"
 
@@ -73,11 +70,11 @@ def test_a_return_format_is_found_in_the_ways_people_write_it(prompt: str) -> No
 
 def test_a_section_without_fields_is_asked_for_as_a_whole() -> None:
     prompt = "## Output format\n```\n# Review\n## Verdict\n[ship it or not,\nand why]\nRISKS:\nNOTES: [anything]\n```"
-    assert return_format(prompt) == ReturnFormat((
+    assert return_format(prompt) == (
         Section("Verdict", (Question("Verdict", "ship it or not, and why"),)),
         Section("RISKS", (Question("RISKS"),)),
         Section("NOTES", (Question("NOTES", "anything"),)),
-    ))  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +88,7 @@ def test_a_section_without_fields_is_asked_for_as_a_whole() -> None:
     ],
 )
 def test_a_persona_may_have_no_return_format(prompt: str) -> None:
-    assert return_format(prompt) is None
+    assert return_format(prompt) == ()
 
 
 def test_the_tool_asks_for_each_section_and_field() -> None:
@@ -125,10 +122,10 @@ def test_the_tool_asks_for_each_section_and_field() -> None:
             },
         },
     }
-    assert report_tool(PLAIN).offer()["name"] == report_tool(None).offer()["name"] == "SubmitReport"
+    assert report_tool(PLAIN).offer()["name"] == report_tool(()).offer()["name"] == "SubmitReport"
 
 
-def _submit(fmt: ReturnFormat | None, **answers: Any) -> Any:
+def _submit(fmt: tuple[Section, ...], **answers: Any) -> Any:
     return report_tool(fmt).model_validate(answers).named()
 
 
@@ -142,11 +139,11 @@ def test_a_report_comes_back_in_the_personas_names_and_order() -> None:
 
 
 def test_without_a_return_format_the_changes_are_asked_for() -> None:
-    assert _submit(None, summary="Done.", changes=["a.py: new", "b.py: gone"]) == {
+    assert _submit((), summary="Done.", changes=["a.py: new", "b.py: gone"]) == {
         "summary": "Done.",
         "sections": {"CHANGES": {"1": "a.py: new", "2": "b.py: gone"}},
     }
-    assert _submit(None, summary="Nothing to do.", changes=[]) == {"summary": "Nothing to do.", "sections": {}}
+    assert _submit((), summary="Nothing to do.", changes=[]) == {"summary": "Nothing to do.", "sections": {}}
 
 
 def test_missing_and_unknown_fields_are_named() -> None:
@@ -212,7 +209,7 @@ def test_a_short_or_negative_answer_with_a_reason_is_taken(answer: str) -> None:
 
 def test_placeholders_are_refused_in_the_summary_and_in_changes_too() -> None:
     with pytest.raises(ToolError) as caught:
-        _submit(None, summary="...", changes=["a.py: new", "tbd"])
+        _submit((), summary="...", changes=["a.py: new", "tbd"])
     assert str(caught.value).split("\n")[1:] == [
         f"- summary {EMPTY}",
         "- changes.1 is a placeholder (tbd): say what was done, or why it was not.",
@@ -241,7 +238,7 @@ _sections = st.tuples(_names, st.lists(_names, min_size=1, max_size=3, unique=Tr
 
 @given(st.lists(_sections, min_size=1, max_size=4, unique_by=lambda section: section[0]))
 def test_any_names_of_sections_and_fields_make_a_tool_the_api_takes(parts: list[tuple[str, list[str]]]) -> None:
-    fmt = ReturnFormat(tuple(Section(name, tuple(map(Question, fields))) for name, fields in parts))
+    fmt = tuple(Section(name, tuple(map(Question, fields))) for name, fields in parts)
     schema: Any = report_tool(fmt).offer()["input_schema"]
     sections = {key: part["properties"] for key, part in schema["properties"].items() if key != "summary"}
     keys = [*sections, *(key for fields in sections.values() for key in fields)]

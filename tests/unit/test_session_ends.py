@@ -25,7 +25,7 @@ from dockwright.events import (
     SessionStarted,
     ToolOutput,
 )
-from dockwright.history import NOT_STARTED, UNFINISHED, messages
+from dockwright.history import NOT_STARTED, UNFINISHED, History
 from dockwright.journal import Journal
 from dockwright.model import Model
 from dockwright.sandbox import Sandbox
@@ -130,7 +130,7 @@ async def test_cancelling_anywhere_leaves_a_history_that_can_go_on(
             await asyncio.wait_for(asking, 10)
         history = b.session.history.messages()
         assert history[-1]["content"] == [*last]
-        assert history == messages(b.events)
+        assert history == History(b.events).messages()
         assert_can_go_on(history)
 
 
@@ -147,7 +147,7 @@ async def test_a_journal_broken_off_at_any_event_can_go_on(tmp_path: Path) -> No
         await b.session.ask("hi")
     events = b.events
     for count in range(len(events) + 1):
-        assert_can_go_on(messages(events[:count]))
+        assert_can_go_on(History(events[:count]).messages())
 
 
 async def test_a_session_goes_on_after_the_events_of_its_journal(tmp_path: Path) -> None:
@@ -168,8 +168,8 @@ async def test_restored_takes_the_conversation_back_to_the_end_of_a_turn(tmp_pat
         second = b.session.history.messages()[:-1]
         await b.session.ask("what else?")
         events = b.events
-    undone = [messages([*events, Restored(turn=turn, commit="c")]) for turn in (0, 2, 4)]
-    assert undone == [[], second, messages(events)]
+    undone = [History([*events, Restored(turn=turn, commit="c")]).messages() for turn in (0, 2, 4)]
+    assert undone == [[], second, History(events).messages()]
 
 
 async def test_turns_are_counted_on_after_a_restore(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from dockwright.errors import ToolError
 from dockwright.tools import COMPANIONS, TOOLS
-from dockwright.tools.base import Refused, ToolResult, error_result, unknown_tool_text, validation_error_text
+from dockwright.tools.base import Refused, ToolResult, error_result, validation_error_text
 
 INPUTS = {
     "Read": "file_path*:string offset:integer limit:integer allow_large:boolean",
@@ -170,7 +170,7 @@ def test_each_field_has_its_line() -> None:
     [
         (ToolError("did not work"), "did not work"),
         (Refused("not allowed"), "<tool_use_error>not allowed</tool_use_error>"),
-        (Refused(unknown_tool_text("Foo")), "<tool_use_error>Error: No such tool available: Foo</tool_use_error>"),
+        (Refused("No."), "<tool_use_error>No.</tool_use_error>"),
         (FileNotFoundError(2, "No such file", "/x"), "ENOENT: no such file or directory, '/x'"),
         (IsADirectoryError(21, "Is a directory"), "EISDIR: illegal operation on a directory"),
         (OSError(28, "full", "/workspace/a"), "ENOSPC: no space left on device, '/workspace/a'"),

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from dockwright.batch.begun import begun
 from dockwright.batch.results import AGAIN, ResultLine, Results
 from dockwright.errors import ConfigError
-from dockwright.events import Status
+from dockwright.events import Status, with_strings
 from dockwright.redaction import Redaction
 from dockwright.tasks import ListedTask
 from dockwright.workspace.durable import write_durably
@@ -58,7 +58,7 @@ class Order:
 def save_order(out: Path, order: Order, redaction: Redaction) -> None:
     """Without secrets, so that a task that has one in it, or in the flags, can be done from the task file only."""
     tasks = (task.without_secrets(redaction) for task in order.tasks)
-    flags = Flags.model_validate(redaction.value(order.flags))
+    flags = with_strings(order.flags, redaction.text)
     if flags != order.flags:
         tasks = (replace(task, hidden=True) for task in tasks)
     kept = replace(order, tasks=tuple(tasks), flags=flags)

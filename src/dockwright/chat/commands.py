@@ -11,14 +11,16 @@ from rich.text import Text
 from dockwright.agent import scan
 from dockwright.chat.desk import Desk
 from dockwright.chat.shell import shell
-from dockwright.chat.undo import CannotUndoError, go_back, mark
+from dockwright.chat.undo import mark
 from dockwright.errors import ConfigError
 from dockwright.run.fork import fork
 from dockwright.run.tunnel import open_port
+from dockwright.run.work import go_back
 from dockwright.ui.terminal import print_diff, spent, unwatched
 from dockwright.ui.visible import visible
 from dockwright.ui.words import count
 from dockwright.workspace import apply as apply_run
+from dockwright.workspace.hardened import GitError
 
 Command = Callable[[Desk, str], Awaitable[None]]
 
@@ -71,8 +73,8 @@ async def _undo(desk: Desk, rest: str) -> None:
     undone = desk.lines[-number:]
     try:
         await go_back(desk.work, undone[0].before)
-    except CannotUndoError as error:
-        raise WrongUse(f"{error} The conversation is as it was.") from error
+    except (GitError, OSError) as error:
+        raise WrongUse(f"The files could not be put back: {error}. The conversation is as it was.") from error
     desk.now = undone[0].before
     del desk.lines[-number:]
     for line in reversed(undone):

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dockwright.chat.keyboard import Interrupted, Keyboard, stoppable
-from dockwright.chat.line import Line
-from dockwright.chat.undo import mark
+from dockwright.chat.undo import Line, mark
 from dockwright.errors import LimitReached, ModelError, ModelRefused
 from dockwright.events import JsonObject, Noted
 from dockwright.result import RunResult

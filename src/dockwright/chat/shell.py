@@ -10,7 +10,7 @@ from dockwright.chat.desk import Desk
 from dockwright.chat.keyboard import Interrupted, stoppable
 from dockwright.chat.undo import mark
 from dockwright.sandbox import WORKSPACE, ExecResult
-from dockwright.tools.bash import PROLOGUE
+from dockwright.tools.bash import argv
 from dockwright.ui.terminal import unwatched
 from dockwright.ui.visible import visible
 
@@ -40,13 +40,10 @@ async def shell(desk: Desk) -> None:
 async def _run(desk: Desk, line: str, cwd: str) -> str:
     """Run one line, showing what it prints as it comes; the directory that it leaves the shell in."""
     screen = _Screen(desk)
-    shell = desk.work.sandbox.shell
-    start = [shell, "--noprofile", "--norc"] if shell.endswith("bash") else [shell]
-    argv = [*start, "-c", PROLOGUE, shell, line]
-    sandbox = desk.work.sandbox
+    sandbox, command = desk.work.sandbox, argv(desk.work.sandbox, line)
     try:
         result = await stoppable(
-            sandbox.exec(argv, cwd=cwd, timeout=_LONGEST, limit=_KEPT, merge=True, on_output=screen.show)
+            sandbox.exec(command, cwd=cwd, timeout=_LONGEST, limit=_KEPT, merge=True, on_output=screen.show)
         )
     except Interrupted:
         screen.end()

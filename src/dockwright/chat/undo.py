@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from dockwright.chat.line import Line
+from dockwright.errors import DockwrightError
 from dockwright.events import Event, Noted, Prompted, Restored
-from dockwright.run import work as working
 from dockwright.run.moments import Moment, Moments
 from dockwright.run.work import Work, keep
-from dockwright.workspace.hardened import GitError
-from dockwright.workspace.inside import InsideError
 
 
-class CannotUndoError(Exception):
-    """The files could not be put back as they were; what was reached stays."""
+@dataclass(frozen=True)
+class Line:
+    """A message of the user's with what was before and after the agent worked on it, and why it failed if it did."""
+
+    text: str
+    before: Moment
+    after: Moment
+    failure: DockwrightError | None = None
 
 
 async def mark(work: Work) -> Moment:
@@ -25,14 +29,6 @@ async def mark(work: Work) -> Moment:
         if path not in before:
             work.journal.show(Noted(level="warning", text=f"Cannot be kept or undone: {path}"))
     return work.moments.now
-
-
-async def go_back(work: Work, to: Moment) -> None:
-    """Make everything as it was. Raises CannotUndoError; then the conversation is left alone."""
-    try:
-        await working.go_back(work, to)
-    except (InsideError, GitError, OSError) as error:
-        raise CannotUndoError(f"The files could not be put back: {error}.") from error
 
 
 def lines_of(events: Iterable[Event]) -> list[Line]:

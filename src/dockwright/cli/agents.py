@@ -41,11 +41,10 @@ def agents_show(agent: Annotated[str, typer.Argument(help="A name or a path.")])
     from dockwright.ui.visible import visible
 
     found = find_agent(agent)
-    wanted = return_format(found.prompt)
     typer.echo(f"{visible(found.name)} ({found.path})\n\n{visible(found.description)}\n")
     typer.echo(f"tools   {', '.join(resolve_tools(found, tuple(TOOLS)))}")
     typer.echo(f"model   {visible(found.model)}")
-    for section in wanted.sections if wanted else ():
+    for section in return_format(found.prompt):
         typer.echo(f"returns {visible(section.name)}: {', '.join(visible(field.name) for field in section.fields)}")
 
 

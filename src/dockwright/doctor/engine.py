@@ -51,7 +51,7 @@ def examine_engine(env: Mapping[str, str]) -> Iterator[Line]:
             yield Line("ok" if there else needed, "image", name if there else f"{name} is missing: dockwright image")
         if made := client.images.list(filters={"label": SETUP_LABEL}):
             yield Line("ok", "setups", f"{len(made)} images kept by --setup (dockwright gc --images removes them)")
-        left = client.containers.list(all=True, filters={"label": LABEL})
+        left = client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
         if left:
             names = ", ".join(container.name or container.id or "?" for container in left)
             yield Line("ok", "containers", f"{names}: of runs that go on, or that were killed (dockwright gc)")

@@ -4,10 +4,9 @@ claims are held against what the harness saw; prose, JSON and a page come from t
 
 from dockwright.report.claims import judge
 from dockwright.report.markdown import render_json, render_markdown
-from dockwright.report.return_format import Question, ReturnFormat, Section, return_format
+from dockwright.report.return_format import Question, Section, return_format
 from dockwright.report.tool import Report, report_tool
 
 __all__ = [
-    "Question", "Report", "ReturnFormat", "Section", "judge", "render_json", "render_markdown", "report_tool",
-    "return_format",
+    "Question", "Report", "Section", "judge", "render_json", "render_markdown", "report_tool", "return_format",
 ]  # fmt: skip

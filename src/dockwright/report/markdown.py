@@ -13,7 +13,7 @@ from dockwright.events import CheckFinished
 from dockwright.result import RunResult, meaning
 from dockwright.tools.output import quoted
 from dockwright.ui.visible import visible
-from dockwright.ui.words import amount, count, duration, money, status_words
+from dockwright.ui.words import amount, count, duration, money, status_words, verdicts
 
 _SHOWN_LINES, _SHOWN_COLUMNS = 40, 400  # of a check's output; report.json has all of it
 _SHOWN_HOSTS = 50
@@ -92,7 +92,8 @@ def _answers_of(result: RunResult) -> Iterator[str]:
         return
     yield "What is quoted below are the agent's own words. They are claims; the checks above are the proof."
     if result.claims:
-        yield f"Held against what was run and handed over: {claims_words(result)}."
+        claims = f"{count(len(result.claims), 'claim')}: {verdicts(result.claims)}"
+        yield f"Held against what was run and handed over: {claims}."
     yield _quote(_field(result, "", "summary", result.summary))
     for section, fields in result.sections.items():
         yield f"### {_line(section)}"
@@ -127,14 +128,6 @@ def _fact(fact: Evidence) -> str:
     when = f", {fact.at:%Y-%m-%d %H:%M:%S} UTC" if fact.at else ""
     took = f", {duration(fact.seconds)}" if fact.seconds is not None else ""
     return f"{_code(fact.name[:_SHOWN_COLUMNS])}: {ended}{took}{when}, in {_code(fact.container)}"
-
-
-def claims_words(result: RunResult) -> str:
-    """`31 claims: 29 proven, 2 stated`."""
-    verdicts = [claim.verdict for claim in result.claims]
-    counts = ((verdict, verdicts.count(verdict)) for verdict in ("proven", "stated", "refuted"))
-    told = ", ".join(f"{number} {verdict}" for verdict, number in counts if number)
-    return f"{count(len(verdicts), 'claim')}: {told}"
 
 
 def _delivery(result: RunResult) -> Iterator[str]:

@@ -21,13 +21,6 @@ class Section:
     fields: tuple[Question, ...]
 
 
-@dataclass(frozen=True)
-class ReturnFormat:
-    """What a persona is asked to return, in its own names and order. No name is there twice in its place."""
-
-    sections: tuple[Section, ...]
-
-
 _ABOUT_FORMAT = re.compile(
     r"\b(return|output|response|report(ing)?|deliverables?)\b.*\b(format|structure|template)\b", re.IGNORECASE
 )
@@ -39,12 +32,10 @@ _FIELD = re.compile(r"\s*(?:[-*+]|\d+[.)])\s+([^:\[]{1,80}?)\s*(?::\s*(.*)|(\[.*
 _BELOW_ALL = 7  # how deep a heading in bold letters, or a sentence that ends in a colon, counts
 
 
-def return_format(prompt: str) -> ReturnFormat | None:
-    """The first fenced block with sections below a heading such as "Return Format"; None where there is none."""
-    for block in _blocks_about_format(prompt.splitlines()):
-        if sections := _sections(block):
-            return ReturnFormat(sections)
-    return None
+def return_format(prompt: str) -> tuple[Section, ...]:
+    """The sections of the first fenced block that has some below a heading such as "Return Format"; their names and
+    their order are the persona's, and no name is there twice in its place."""
+    return next(filter(None, map(_sections, _blocks_about_format(prompt.splitlines()))), ())
 
 
 def _blocks_about_format(lines: Iterable[str]) -> Iterator[list[str]]:

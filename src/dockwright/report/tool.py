@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -17,24 +17,17 @@ from dockwright.errors import ToolError
 from dockwright.events import JsonObject
 from dockwright.report.claims import claims_of, judged
 from dockwright.report.evidence import Ledger, marks, path_of
-from dockwright.report.return_format import ReturnFormat, Section
+from dockwright.report.return_format import Section
 from dockwright.sandbox import WORKSPACE
 from dockwright.tools.base import Tool, ToolContext, ToolResult
 
 
-@dataclass(frozen=True)
-class Facts:
-    """Where a report finds what it may name."""
-
-    read: Callable[[], Ledger] = Ledger
-
-
 class Report(Tool):
-    """What every SubmitReport has; the sections come with the persona."""
+    """What every SubmitReport has; the sections come with the persona. `ledger` has what it may name."""
 
     model_config = ConfigDict(protected_namespaces=())
-    format: ClassVar[ReturnFormat | None] = None
-    facts: ClassVar[Facts] = Facts()
+    format: ClassVar[tuple[Section, ...]] = ()
+    ledger: ClassVar[Callable[[], Ledger]] = Ledger
     summary: str = Field(min_length=1, description="What was done and what came of it, in two to five plain sentences.")
 
     async def run(self, ctx: ToolContext) -> ToolResult:
@@ -48,7 +41,7 @@ class Report(Tool):
         command of the run nor a file."""
         texts = [(where, text) for where, text, _ in _texts(self.model_dump(), self.format)]
         named = [(where, reference) for where, text in texts for reference in marks(text)]
-        ledger = self.facts.read()
+        ledger = type(self).ledger()
         files = {path_of(reference): "" for _, reference in named if await _is_file(ctx, reference)}
         checks = [check.model_copy(update={"failed": False, "output": ""}) for check in ledger.checks]  # not the last
         ledger = replace(ledger, files=files, checks=checks)
@@ -98,19 +91,19 @@ async def _is_file(ctx: ToolContext, reference: str) -> bool:
         return False
 
 
-def report_tool(fmt: ReturnFormat | None, facts: Callable[[], Ledger] = Ledger) -> type[Report]:
-    """The tool SubmitReport, with one object for each section and one required text for each field of it. `facts` are
-    those that the report may name.
+def report_tool(fmt: tuple[Section, ...], ledger: Callable[[], Ledger] = Ledger) -> type[Report]:
+    """The tool SubmitReport, with one object for each section and one required text for each field of it. `ledger` has
+    what the report may name.
 
     Its result carries {"summary", "sections"} as `details["report"]`, in the persona's own names and order."""
     fields: dict[str, Any] = {
         "changes": (list[str], Field(description="Each change that was made: what, where and why. Empty if none was."))
     }
-    if fmt is not None:
-        keys = _keys([section.name for section in fmt.sections], taken={"summary"})
-        fields = {key: (_answers(section), ...) for key, section in zip(keys, fmt.sections, strict=True)}
+    if fmt:
+        keys = _keys([section.name for section in fmt], taken={"summary"})
+        fields = {key: (_answers(section), ...) for key, section in zip(keys, fmt, strict=True)}
     model = create_model("SubmitReport", __base__=Report, __doc__=_OFFER, **fields)
-    model.format, model.facts = fmt, Facts(facts)
+    model.format, model.ledger = fmt, staticmethod(ledger)
     return model
 
 
@@ -133,25 +126,25 @@ def _keys(names: Iterable[str], taken: set[str]) -> list[str]:
     return keys
 
 
-def _named(answers: Mapping[str, Any], fmt: ReturnFormat | None) -> dict[str, Any]:
-    if fmt is None:
+def _named(answers: Mapping[str, Any], fmt: tuple[Section, ...]) -> dict[str, Any]:
+    if not fmt:
         changes = {str(number): text for number, text in enumerate(answers["changes"], start=1)}
         return {"CHANGES": changes} if changes else {}
     values = [value for key, value in answers.items() if key != "summary"]
     return {
         section.name: dict(zip((field.name for field in section.fields), value.values(), strict=True))
-        for section, value in zip(fmt.sections, values, strict=True)
+        for section, value in zip(fmt, values, strict=True)
     }
 
 
-def _texts(answers: Mapping[str, Any], fmt: ReturnFormat | None) -> Iterator[tuple[str, str, str]]:
+def _texts(answers: Mapping[str, Any], fmt: tuple[Section, ...]) -> Iterator[tuple[str, str, str]]:
     """Each text with the place it has in the call, and the hint it was asked for with."""
     yield "summary", answers["summary"], ""
-    if fmt is None:
+    if not fmt:
         yield from ((f"changes.{number}", text, "") for number, text in enumerate(answers["changes"]))
         return
     sections = [(key, value) for key, value in answers.items() if key != "summary"]
-    for (key, values), section in zip(sections, fmt.sections, strict=True):
+    for (key, values), section in zip(sections, fmt, strict=True):
         for (name, text), field in zip(values.items(), section.fields, strict=True):
             yield f"{key}.{name}", text, field.hint
 

@@ -158,7 +158,7 @@ async def keep_last(work: Work) -> str:
 
 async def go_back(work: Work, to: Moment) -> None:
     """Make everything as it was then: the files, /workspace's own git, the databases, the shell and the conversation.
-    Processes that were started in the background since are stopped. Raises GitError, InsideError, OSError."""
+    Processes that were started in the background since are stopped. Raises GitError, OSError."""
     context = work.session.context
     for job in context.jobs.keys() - to.jobs:
         with suppress(KeyError):

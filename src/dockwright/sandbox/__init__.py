@@ -167,9 +167,9 @@ class Sandbox:
         answer, stream = await self._call(call, {"cwd": cwd, "program": argv[0]}, stdin, on_output)
         return ExecResult(stdout=bytes(stream.out), stderr=bytes(stream.err), **answer)
 
-    async def spawn(self, argv: Sequence[str], *, cwd: str = WORKSPACE, env: Mapping[str, str] | None = None) -> Job:
+    async def spawn(self, argv: Sequence[str], *, cwd: str = WORKSPACE) -> Job:
         """Start a program in the background; it lives until it exits, is killed, or the sandbox closes."""
-        call = self._command("spawn", argv, cwd, env, 1 << 16, merge=True) | {"stdin": False}
+        call = self._command("spawn", argv, cwd, None, 1 << 16, merge=True) | {"stdin": False}
         answer, _ = await self._call(call, {"cwd": cwd, "program": argv[0]})
         return Job(output=b"", **answer)
 

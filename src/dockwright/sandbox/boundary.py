@@ -25,6 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dockwright.errors import BoundaryError
 from dockwright.sandbox import UID, Sandbox
+from dockwright.sandbox.owner import started
 
 PROBES = (
     "interfaces", "this machine", "gateways", "metadata", "direct", "dns", "vsock", "raw sockets", "abstract sockets",
@@ -64,7 +65,7 @@ async def probe_boundary(sandbox: Sandbox, seconds: float = SECONDS) -> Boundary
             "host": [[address, port] for address in (*own, *gateways, "127.0.0.1", "::1")],
             "gateways": [[address, port] for address in gateways for port in _GATEWAY_PORTS],
             "metadata": _METADATA, "direct": _DIRECT, "dns": name_servers(), "abstract": abstract,
-            "process": _this_process(), "uid": UID,
+            "process": (os.getpid(), started(os.getpid())), "uid": UID,
         }  # fmt: skip
         program = (files("dockwright.sandbox") / "probe.py").read_text("utf-8")
         argv = [f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", program]
@@ -104,8 +105,7 @@ async def _listening() -> AsyncIterator[tuple[int, str]]:
         port = int(server.sockets[0].getsockname()[1])
         with contextlib.suppress(OSError):  # no IPv6 here, or somebody has that port
             stack.callback((await asyncio.start_server(greet, "::", port)).close)
-        if hasattr(socket, "AF_VSOCK"):  # Linux, where there are abstract sockets
-            stack.callback((await asyncio.start_unix_server(greet, f"\0{name}")).close)
+        stack.callback((await asyncio.start_unix_server(greet, f"\0{name}")).close)
         yield port, name
 
 
@@ -117,9 +117,6 @@ def addresses() -> tuple[str, ...]:
         found = {above.split()[-1] for above, line in pairwise(lines) if "/32 host LOCAL" in line}
         for line in Path("/proc/net/if_inet6").read_text().splitlines():
             found.add(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(line.split()[0])))
-    if not found:  # not Linux: the engine's virtual machine stands between, and these are what names us
-        with contextlib.suppress(OSError):
-            found = {str(entry[4][0]) for entry in socket.getaddrinfo(socket.gethostname(), None)}
     return tuple(sorted(address for address in found if address != "::1" and not address.startswith(("127.", "fe80:"))))
 
 
@@ -143,10 +140,3 @@ def name_servers() -> tuple[str, ...]:
         lines = [line.split() for line in Path("/etc/resolv.conf").read_text("utf-8", "replace").splitlines()]
         return tuple(line[1] for line in lines if len(line) > 1 and line[0] == "nameserver")
     return ()
-
-
-def _this_process() -> tuple[int, str]:
-    """Its number and the time it began, by which it could be recognised."""
-    with contextlib.suppress(OSError):
-        return os.getpid(), Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-    return os.getpid(), ""

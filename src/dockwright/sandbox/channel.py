@@ -13,27 +13,11 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dockwright.sandbox.runner.wire import (
-    BATCH,
-    CANCEL,
-    CHUNK,
-    CREDIT,
-    DATA,
-    DONE,
-    END,
-    ERR,
-    FAIL,
-    LIVE,
-    MAX_ANSWER,
-    NUMBER,
-    OPEN,
-    WINDOW,
-    Frames,
-    frame,
-)
+from dockwright.sandbox.runner import wire
 
 Json = Mapping[str, Any]
 MOST_STREAMS = 256  # that the runner may have open; each costs at most a window of memory
+MOST_OF_A_CALL = 1 << 28  # bytes that one call may bring back
 MOST_UNREAD = 1 << 26  # bytes that wait for a runner that does not read
 
 
@@ -51,7 +35,7 @@ class Stream:
         self.on_live: Callable[[bytes], None] | None = None
         self.opened: asyncio.Future[None] = channel.loop.create_future()
         self.done: asyncio.Future[Json] = channel.loop.create_future()
-        self.credit, self._uncredited, self._allowed = WINDOW, 0, WINDOW  # what may still be sent, each way
+        self.credit, self._uncredited, self._allowed = wire.WINDOW, 0, wire.WINDOW  # what may still be sent, each way
         self._news = asyncio.Event()
         self._hold = False
 
@@ -66,18 +50,18 @@ class Stream:
                 await self._news.wait()
             if self.done.done():
                 return
-            piece = view[: min(len(view), CHUNK, self.credit)]
+            piece = view[: min(len(view), wire.CHUNK, self.credit)]
             self.credit -= len(piece)
-            self.channel.send(frame(DATA, self.number, bytes(piece)))
+            self.channel.send(wire.frame(wire.DATA, self.number, bytes(piece)))
             await self.channel.drained()
             view = view[len(piece) :]
 
     def send_end(self) -> None:
-        self.channel.send(frame(END, self.number))
+        self.channel.send(wire.frame(wire.END, self.number))
 
     def cancel(self) -> None:
         if not self.done.done():
-            self.channel.send(frame(CANCEL, self.number))
+            self.channel.send(wire.frame(wire.CANCEL, self.number))
 
     # from the runner
 
@@ -98,42 +82,42 @@ class Stream:
     def _give_credit(self, count: int) -> None:
         """In batches, so that what is sent stays small beside what was received."""
         self._uncredited += count
-        if self._uncredited >= BATCH and not self.ended:
-            self.channel.send(frame(CREDIT, self.number, NUMBER.pack(self._uncredited)))
+        if self._uncredited >= wire.BATCH and not self.ended:
+            self.channel.send(wire.frame(wire.CREDIT, self.number, wire.NUMBER.pack(self._uncredited)))
             self._allowed += self._uncredited
             self._uncredited = 0
 
     def take(self, kind: int, payload: bytes) -> None:
         """Raises ValueError and its like for what no honest runner sends."""
         match kind:
-            case _ if kind in (DATA, ERR, LIVE):
+            case wire.DATA | wire.ERR | wire.LIVE:
                 self._allowed -= len(payload)
                 if self._allowed < 0:
                     raise ValueError("more data than its window allows")
-                if kind == LIVE:
+                if kind == wire.LIVE:
                     if self.on_live:
                         self.on_live(payload)
-                elif kind == DATA:
+                elif kind == wire.DATA:
                     self.out += payload
                 else:
                     self.err += payload
-                if len(self.out) + len(self.err) > self.channel.bound:
+                if len(self.out) + len(self.err) > MOST_OF_A_CALL:
                     raise ValueError("more data than was asked for")
                 if not self._hold:
                     self._give_credit(len(payload))
-            case _ if kind == OPEN:
+            case wire.OPEN:
                 if not self.opened.done():
                     self.opened.set_result(None)
-            case _ if kind == END:
+            case wire.END:
                 self.ended = True
-            case _ if kind == CREDIT:
-                (count,) = NUMBER.unpack(payload)
+            case wire.CREDIT:
+                (count,) = wire.NUMBER.unpack(payload)
                 self.credit += count
-                if self.credit > WINDOW:
+                if self.credit > wire.WINDOW:
                     raise ValueError("credit for more than was sent")
-            case _ if kind == DONE:
+            case wire.DONE:
                 self.finish(_parsed(payload))
-            case _ if kind == FAIL:
+            case wire.FAIL:
                 self.finish(_failure(_parsed(payload)))
             case _:
                 raise ValueError(f"a frame of the unknown kind {kind}")
@@ -174,20 +158,17 @@ def _failure(answer: Json) -> Exception:
 
 
 class Channel(asyncio.Protocol):
-    """An asyncio protocol; a backend connects it to whatever carries the bytes.
+    """An asyncio protocol; a backend connects it to whatever carries the bytes. `on_open` is told of streams that the
+    runner opens."""
 
-    `bound` is the most bytes that one call may bring back. `on_open` is told of streams that the runner opens.
-    """
-
-    def __init__(self, *, bound: int = 1 << 28) -> None:
+    def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.bound = bound
         self.hello: asyncio.Future[Json] = self.loop.create_future()
         self.lost: asyncio.Future[str] = self.loop.create_future()
         self.on_open: Callable[[Stream, Json], None] | None = None
         self.diagnostics = bytearray()  # what the runner printed to its stderr: told when it dies
         self._streams: dict[int, Stream] = {}
-        self._frames = Frames(MAX_ANSWER)
+        self._frames = wire.Frames(wire.MAX_ANSWER)
         self._next, self._theirs = 1, 0  # the next number of ours; how many streams of the runner's are open
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
@@ -236,11 +217,12 @@ class Channel(asyncio.Protocol):
         """Start a call. `data`, if it fits the window, goes with it in one write."""
         stream = self._streams[self._next] = Stream(self, self._next)
         self._next += 2
-        message = frame(OPEN, stream.number, json.dumps(call).encode())
+        message = wire.frame(wire.OPEN, stream.number, json.dumps(call).encode())
         if data is not None:
             stream.credit -= len(data)
-            message += b"".join(frame(DATA, stream.number, data[at : at + CHUNK]) for at in range(0, len(data), CHUNK))
-            message += frame(END, stream.number)
+            for at in range(0, len(data), wire.CHUNK):
+                message += wire.frame(wire.DATA, stream.number, data[at : at + wire.CHUNK])
+            message += wire.frame(wire.END, stream.number)
         self.send(message)
         return stream
 
@@ -248,7 +230,7 @@ class Channel(asyncio.Protocol):
         self, call: Json, data: bytes = b"", on_live: Callable[[bytes], None] | None = None
     ) -> tuple[Json, Stream]:
         """Send a call with its data and wait for the answer. If the caller is cancelled, so is the call inside."""
-        small = len(data) <= WINDOW
+        small = len(data) <= wire.WINDOW
         stream = self.open(call, data if small else None)
         stream.on_live = on_live
         try:
@@ -285,12 +267,12 @@ class Channel(asyncio.Protocol):
             return
         stream = self._streams.get(number)
         if stream is None:
-            if kind != OPEN or number % 2 or self.on_open is None:
+            if kind != wire.OPEN or number % 2 or self.on_open is None:
                 return
             call = _parsed(payload)
             if self._theirs >= MOST_STREAMS:
                 if self._writable.is_set():
-                    self.send(frame(CANCEL, number))
+                    self.send(wire.frame(wire.CANCEL, number))
                 return
             self._theirs += 1
             stream = self._streams[number] = Stream(self, number)

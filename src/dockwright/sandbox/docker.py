@@ -161,8 +161,13 @@ class Docker:
     def _launch_or_find(self) -> socket.socket:
         from docker.errors import NotFound
 
-        client = self._client = self._guard.connect(QUICK_SECONDS)
-        there = self._find(client)
+        client = self._guard.connect(QUICK_SECONDS)
+        try:
+            there = self._find(client)
+        except BaseException:  # nothing was made, so nobody waits for what removes it
+            client.close()
+            raise
+        self._client = client
         if there and self.again:
             with suppress(NotFound):  # somebody was just removing it
                 self._take_over(client, there)

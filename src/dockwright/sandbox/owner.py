@@ -9,7 +9,7 @@ from pathlib import Path
 
 def owner() -> str:
     """This process: host, its start and PID namespace, process id and when it started, because ids are used again."""
-    return f"{socket.gethostname()}:{_boot()}:{_namespace()}:{os.getpid()}:{_started(os.getpid())}"
+    return f"{socket.gethostname()}:{_boot()}:{_namespace()}:{os.getpid()}:{started(os.getpid())}"
 
 
 def is_gone(said: str) -> bool:
@@ -18,10 +18,10 @@ def is_gone(said: str) -> bool:
     words = said.rsplit(":", 4)
     if len(words) != 5 or words[0] != socket.gethostname() or not words[3].isdigit():
         return False
-    _, boot, namespace, process, started = words
+    _, boot, namespace, process, since = words
     if boot != _boot():
         return True
-    return namespace == _namespace() and _started(int(process)) != started
+    return namespace == _namespace() and started(int(process)) != since
 
 
 def _boot() -> str:
@@ -32,8 +32,9 @@ def _namespace() -> str:
     return os.readlink("/proc/self/ns/pid").strip("pid:[]")
 
 
-def _started(process: int) -> str:
-    """In clock ticks since the machine did; "gone" where there is no such process, or only its zombie."""
+def started(process: int) -> str:
+    """When a process began, by which it is told from others that had its number: in clock ticks since the machine did.
+    "gone" where there is no such process, or only its zombie."""
     try:
         facts = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:

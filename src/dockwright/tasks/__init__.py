@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from dockwright.agent import Agent
 from dockwright.errors import ConfigError
-from dockwright.events import JsonObject
+from dockwright.events import JsonObject, with_strings
 from dockwright.proof import Demands
 from dockwright.redaction import Redaction
 from dockwright.tasks.fields import PROOF, Context, Deliver, Fields, FindAgent, check
@@ -81,8 +81,8 @@ class ListedTask:
     def without_secrets(self, redaction: Redaction) -> ListedTask:
         """The task as it may be written down; itself where no secret is in it."""
         told = _TASK.dump_python(self, mode="json")
-        kept = redaction.value(told)
-        return self if kept is told else replace(_TASK.validate_python(kept), hidden=True)
+        kept = with_strings(told, redaction.text)
+        return self if kept == told else replace(_TASK.validate_python(kept), hidden=True)
 
 
 _TASK = TypeAdapter(ListedTask)

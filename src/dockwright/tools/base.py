@@ -151,10 +151,6 @@ def _plain(node: JsonValue, defs: JsonObject) -> JsonValue:
             return node
 
 
-def unknown_tool_text(name: str) -> str:
-    return f"Error: No such tool available: {name}"
-
-
 def validation_error_text(name: str, error: ValidationError) -> str:
     """What the model reads about bad input: one line for each field."""
     lines = (_issue(issue) for issue in error.errors(include_url=False, include_context=False))
@@ -215,9 +211,8 @@ def error_result(error: ToolError | OSError | ValidationError) -> ToolResult:
     return ToolResult(text, is_error=True)
 
 
-def os_error_text(error: OSError, action: str = "") -> str:
-    """`EACCES: permission denied, read '/x'`: the kind, the kernel's words, then what was tried."""
+def os_error_text(error: OSError) -> str:
+    """`EACCES: permission denied, '/x'`: the kind, the kernel's words, then the file."""
     code = errno.errorcode.get(error.errno or 0, type(error).__name__)
     words = "illegal operation on a directory" if error.errno == errno.EISDIR else os.strerror(error.errno or 0)
-    what = action or (repr(error.filename) if error.filename else "")
-    return f"{code}: {words.lower()}{', ' if what else ''}{what}"
+    return f"{code}: {words.lower()}" + (f", {error.filename!r}" if error.filename else "")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pydantic import Field
 
 from dockwright.errors import ToolError
-from dockwright.sandbox import WORKSPACE, ExecResult, Job
+from dockwright.sandbox import WORKSPACE, ExecResult, Job, Sandbox
 from dockwright.tools import rules
 from dockwright.tools.base import Argument, Text, Tool, ToolContext, ToolResult
 from dockwright.tools.output import (
@@ -68,7 +68,7 @@ class Bash(Tool):
         if self.run_in_background:
             return await self._start(ctx)
         result = await ctx.sandbox.exec(
-            _argv(ctx, self.command),
+            argv(ctx.sandbox, self.command),
             cwd=ctx.cwd,
             timeout=self._seconds(),
             limit=CAPTURED,
@@ -91,7 +91,7 @@ class Bash(Tool):
         return min(wanted, MOST_MS) / 1000
 
     async def _start(self, ctx: ToolContext) -> ToolResult:
-        job = await ctx.sandbox.spawn(_argv(ctx, self.command), cwd=ctx.cwd)
+        job = await ctx.sandbox.spawn(argv(ctx.sandbox, self.command), cwd=ctx.cwd)
         ctx.jobs[job.id] = self.command
         return ToolResult(
             f"Command running in background with ID: {job.id}. Output is being written to: {job.output_file}. "
@@ -118,8 +118,9 @@ class Bash(Tool):
         return f"{failure}\n{shown}".rstrip(), True
 
 
-def _argv(ctx: ToolContext, command: str) -> list[str]:
-    shell = ctx.sandbox.shell
+def argv(sandbox: Sandbox, command: str) -> list[str]:
+    """What runs a command in a shell without the start files of anybody, which tells where it is at its end."""
+    shell = sandbox.shell
     start = [shell, "--noprofile", "--norc"] if shell.endswith("bash") else [shell]
     return [*start, "-c", PROLOGUE, shell, command]
 
@@ -207,8 +208,8 @@ class BashOutput(Tool):
         """By rg, inside: its expressions cannot run away."""
         if self.filter is None:
             return job.output
-        argv = [f"{ctx.sandbox.runtime}/bin/rg", "--no-config", "--text", "-e", self.filter, "--", "-"]
-        result = await ctx.sandbox.exec(argv, stdin=job.output, timeout=10)
+        rg = [f"{ctx.sandbox.runtime}/bin/rg", "--no-config", "--text", "-e", self.filter, "--", "-"]
+        result = await ctx.sandbox.exec(rg, stdin=job.output, timeout=10)
         if result.exit_code not in (0, 1):
             words = quoted(tidied(decoded(result.stderr)))
             raise ToolError(f"The filter was not accepted: {words}\nThe whole output is in {job.output_file}.")

@@ -10,11 +10,10 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field, TypeAdapter
+from pydantic import AfterValidator, Field
 
 from dockwright.errors import ToolError
 from dockwright.tools.base import SearchHit, Text, Tool, ToolContext, ToolResult
@@ -139,29 +138,3 @@ class ApiSearch:
     ) -> tuple[SearchHit, ...]:
         found = await self.ask(query, allowed_domains, blocked_domains)
         return tuple(SearchHit(*(str(row.get(name) or "") for name in ("title", "url", "text"))) for row in found)
-
-
-class _Recorded(BaseModel):
-    title: str
-    url: str
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class RecordedSearch:
-    """Answers from a JSON file, {query: [{"title", "url", "text"}]}: for tests and demonstrations without a network."""
-
-    path: Path
-
-    async def search(
-        self, query: str, *, allowed_domains: tuple[str, ...] = (), blocked_domains: tuple[str, ...] = ()
-    ) -> tuple[SearchHit, ...]:
-        recorded = TypeAdapter(dict[str, list[_Recorded]]).validate_json(self.path.read_bytes())
-        answers = {_same(known): hits for known, hits in recorded.items()}
-        if _same(query) not in answers:
-            raise ToolError("Web search is unavailable: this run searches a recording, and this query is not in it.")
-        return tuple(SearchHit(hit.title, hit.url, hit.text) for hit in answers[_same(query)])
-
-
-def _same(query: str) -> str:
-    return " ".join(query.casefold().split())

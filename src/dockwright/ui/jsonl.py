@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from dockwright.events import Event, to_line
+from dockwright.events import Event, to_line, with_strings
 
 LONGEST = 1 << 20
 
@@ -23,22 +23,13 @@ class JsonLinesSink:
             return
         try:
             line = to_line(event)
-            self._stream.write((line if len(line) <= LONGEST else to_line(_cut(event))).decode("ascii"))
+            if len(line) > LONGEST:
+                line = to_line(with_strings(event, _shorter))
+            self._stream.write(line.decode("ascii"))
             self._stream.flush()
         except OSError:
             self._stream = None
 
 
-def _cut(event: Event) -> Event:
-    return event.model_copy(update={name: _shorter(getattr(event, name)) for name in type(event).model_fields})
-
-
-def _shorter(value: object) -> object:
-    match value:
-        case str() if len(value) > LONGEST:
-            return f"{value[:LONGEST]}[{len(value) - LONGEST} more characters]"
-        case dict():
-            return {_shorter(key): _shorter(item) for key, item in value.items()}
-        case list() | tuple():
-            return type(value)(_shorter(item) for item in value)
-    return value
+def _shorter(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}[{len(text) - LONGEST} more characters]"

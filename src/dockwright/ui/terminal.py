@@ -10,49 +10,19 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 from rich.console import Console
 from rich.text import Text
 
+from dockwright import events
 from dockwright.claim import Claim
-from dockwright.events import (
-    Answered,
-    AnswerStarted,
-    BoundaryTested,
-    CheckFinished,
-    CheckpointMade,
-    ClaimsJudged,
-    Compacted,
-    Event,
-    JsonObject,
-    ModelRetried,
-    NetworkAsked,
-    Noted,
-    Prompted,
-    ProofStarted,
-    Reported,
-    Restored,
-    Resumed,
-    RunFinished,
-    RunStarted,
-    SandboxStarted,
-    ServiceDied,
-    ServiceStarted,
-    SessionStarted,
-    TextDelta,
-    ToolFinished,
-    ToolOutput,
-    ToolStarted,
-    TurnStarted,
-)
 from dockwright.result import RunResult, meaning
 from dockwright.ui.calls import asked, check_outcome, check_output, diff_style, last_words, outcome, worth_a_look
 from dockwright.ui.page import Page
 from dockwright.ui.prose import Prose
 from dockwright.ui.status import StatusLine
 from dockwright.ui.visible import visible
-from dockwright.ui.words import amount, count, duration, money, status_style, status_words, without_marks
+from dockwright.ui.words import amount, count, duration, money, status_style, status_words, verdicts, without_marks
 
 _NAMED = 5  # things named before the rest is only counted
 _FOUND = {"nothing": (), "workspace": ("its workspace was still there",), "all": ("it was still there",)}
@@ -72,7 +42,7 @@ def unwatched(console: Console) -> Iterator[None]:
 class TerminalSink:
     """Shows events on `console`. `close` it before reading input, too; the next event brings the live line back."""
 
-    def __init__(self, console: Console, verbose: bool = False, past: Iterable[Event] = ()) -> None:
+    def __init__(self, console: Console, verbose: bool = False, past: Iterable[events.Event] = ()) -> None:
         """`past` is what happened before, which counts and is not shown."""
         if isinstance(console.file, io.TextIOWrapper):
             console.file.reconfigure(errors="backslashreplace")  # what the encoding lacks is an escape, no error
@@ -83,18 +53,16 @@ class TerminalSink:
         self._streams = console.is_terminal
         self._verbose = verbose
         self._result = RunResult.from_events(past)
-        self._running: dict[str, ToolStarted] = {}
+        self._running: dict[str, events.ToolStarted] = {}
         self._asked: set[tuple[str, int]] = set()  # hosts of the network that were shown
 
     def __enter__(self) -> TerminalSink:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: events.Event) -> None:
         self._result = self._result.after(event)
         with unwatched(self._console):
             self._show(event)
@@ -105,23 +73,23 @@ class TerminalSink:
             self._prose.flush()
             self._status.stop()
 
-    def _show(self, event: Event) -> None:
+    def _show(self, event: events.Event) -> None:
         match event:
-            case TextDelta(kind=kind, text=text):
+            case events.TextDelta(kind=kind, text=text):
                 if self._streams:
                     self._prose.add(kind, text)
-            case ToolOutput(text=text):
+            case events.ToolOutput(text=text):
                 self._status.add_output(text)
-            case AnswerStarted(content=content) | Answered(content=content):
+            case events.AnswerStarted(content=content) | events.Answered(content=content):
                 self._prose.catch_up(content)
-            case ToolStarted():
+            case events.ToolStarted():
                 self._prose.flush()
                 self._running[event.id] = event
                 self._status.show(self._doing(), self._result)
-            case ToolFinished():
+            case events.ToolFinished():
                 self._tool_finished(event)
                 self._status.show(self._doing(), self._result)
-            case TurnStarted(turn=turn):
+            case events.TurnStarted(turn=turn):
                 self._prose.restart()
                 self._running.clear()
                 self._page.label = f"turn {turn}"
@@ -130,64 +98,64 @@ class TerminalSink:
                 self._prose.flush()
                 self._show_apart(event)
 
-    def _show_apart(self, event: Event) -> None:
+    def _show_apart(self, event: events.Event) -> None:
         """The events that stand alone, each with a label of its own."""
         page = self._page
         match event:
-            case RunStarted():
+            case events.RunStarted():
                 self._run_started(event)
-            case Resumed(run=run, turn=turn):
+            case events.Resumed(run=run, turn=turn):
                 page.facts("resumed", *_bold(run), self._result.repo, f"after turn {turn}")
-            case SandboxStarted():
+            case events.SandboxStarted():
                 self._sandbox_started(event)
-            case SessionStarted(model=model, tools=tools):
+            case events.SessionStarted(model=model, tools=tools):
                 page.facts("agent", *_bold(self._result.agent), count(len(tools), "tool"), model)
-            case Prompted(source="harness", content=content):
+            case events.Prompted(source="harness", content=content):
                 page.facts("told", Text(_first_line(_texts(content)), "dim"))
-            case ModelRetried(attempt=attempt, reason=reason, delay=delay):
+            case events.ModelRetried(attempt=attempt, reason=reason, delay=delay):
                 self._prose.restart()
                 again = f"attempt {attempt}: {reason}; trying again in {duration(delay)}"
                 page.facts("retry", Text(again, "yellow"))
-            case CheckpointMade(turn=turn, commit=commit) if self._verbose:
+            case events.CheckpointMade(turn=turn, commit=commit) if self._verbose:
                 page.facts("saved", Text(f"turn {turn} as {commit[:10]}", "dim"))
-            case Compacted(tokens=tokens, cost=cost):
+            case events.Compacted(tokens=tokens, cost=cost):
                 page.facts("context", f"summarised at {amount(tokens)} tokens", money(cost))
-            case Restored(turn=turn, commit=commit):
+            case events.Restored(turn=turn, commit=commit):
                 page.facts("undone", f"back to the end of turn {turn} ({commit[:10]})")
-            case BoundaryTested(purpose="work") | BoundaryTested(leaks=[_, *_]):
+            case events.BoundaryTested(purpose="work") | events.BoundaryTested(leaks=[_, *_]):
                 self._boundary_tested(event)
-            case NetworkAsked() if (event.host, event.port) not in self._asked:
+            case events.NetworkAsked() if (event.host, event.port) not in self._asked:
                 self._network_asked(event)
-            case ServiceStarted(name=name, image=image, port=port, seconds=seconds):
+            case events.ServiceStarted(name=name, image=image, port=port, seconds=seconds):
                 page.facts("service", name, image, f"port {port}", f"ready in {duration(seconds)}")
-            case ServiceDied(name=name, reason=reason, back=back):
+            case events.ServiceDied(name=name, reason=reason, back=back):
                 again = "It was started again." if back else "It cannot be brought back."
                 page.facts("service", Text(visible(f"{name} died: {reason}. {again}"), "yellow"))
-            case Noted(level=level, text=text):
+            case events.Noted(level=level, text=text):
                 page.facts(_LEVEL_LABELS[level], Text(text, _LEVEL_STYLES[level]))
-            case ProofStarted(changed_check_files=changed) if changed:
+            case events.ProofStarted(changed_check_files=changed) if changed:
                 page.facts(
                     "changed", Text(f"the checks stand on {_named(changed, ', ')}, and run without, too", "yellow")
                 )
-            case CheckFinished():
+            case events.CheckFinished():
                 on = "" if event.on == "patch" else f"{event.on}: "
                 page.row(Text(on + _first_line(event.command)), check_outcome(event), last_words(event))
                 page.excerpt(check_output(event))
-            case ClaimsJudged(claims=claims) if claims:
+            case events.ClaimsJudged(claims=claims) if claims:
                 self._claims_judged(claims)
-            case Reported():
+            case events.Reported():
                 self._reported(event)
-            case RunFinished():
+            case events.RunFinished():
                 self._run_finished()
 
-    def _run_started(self, event: RunStarted) -> None:
+    def _run_started(self, event: events.RunStarted) -> None:
         base = f"base {event.base[:7]}" if event.base else "no commit to start from"
         carried = [f"{count(len(event.carried), 'uncommitted file')} carried in: {_named(event.carried, ', ')}"]
         self._page.facts("run", *_bold(event.run), event.repo, base, *(carried if event.carried else ()))
         self._page.facts("task", *([_first_line(event.task)] if event.task else ()))
         self._status.show("starting the sandbox", self._result)
 
-    def _sandbox_started(self, event: SandboxStarted) -> None:
+    def _sandbox_started(self, event: events.SandboxStarted) -> None:
         image = re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]+", r"\1", event.image)
         ready = f"ready in {duration(event.seconds)}"
         if event.purpose == "proof":
@@ -198,7 +166,7 @@ class TerminalSink:
             self._page.facts("sandbox", event.backend, image, f"network {event.network}", ready, *found)
             self._status.show("preparing the workspace", self._result)
 
-    def _boundary_tested(self, event: BoundaryTested) -> None:
+    def _boundary_tested(self, event: events.BoundaryTested) -> None:
         took = f"tested in {duration(event.seconds)}"
         if event.leaks:
             found = "; ".join(f"{name}: {event.outcomes.get(name, '')}" for name in event.leaks)
@@ -206,7 +174,7 @@ class TerminalSink:
         else:
             self._page.facts("boundary", f"closed: {count(len(event.outcomes), 'way')} out tried, none open", took)
 
-    def _network_asked(self, event: NetworkAsked) -> None:
+    def _network_asked(self, event: events.NetworkAsked) -> None:
         """A host is named once, however often a program tries."""
         self._asked.add((event.host, event.port))
         where = f"{event.host}:{event.port}"
@@ -215,13 +183,13 @@ class TerminalSink:
         elif self._verbose:
             self._page.facts("network", Text(where, "dim"))
 
-    def _tool_finished(self, event: ToolFinished) -> None:
+    def _tool_finished(self, event: events.ToolFinished) -> None:
         started = self._running.pop(event.id, None)
         call = asked(event.name, started.input if started else {})
         self._page.row(call, outcome(event), last_words(event))
         self._page.excerpt(worth_a_look(event, verbose=self._verbose))
 
-    def _reported(self, event: Reported) -> None:
+    def _reported(self, event: events.Reported) -> None:
         page = self._page
         fields = sum(len(section) for section in event.sections.values())
         page.section("report", count(len(event.sections), "section"), count(fields, "field"))
@@ -236,9 +204,7 @@ class TerminalSink:
                 page.excerpt([(f"{name:{names}}  {_first_line(without_marks(next(iter(section.values()), '')))}", "")])
 
     def _claims_judged(self, claims: tuple[Claim, ...]) -> None:
-        verdicts = [claim.verdict for claim in claims]
-        told = [f"{verdicts.count(word)} {word}" for word in ("proven", "stated", "refuted") if word in verdicts]
-        self._page.facts("claims", ", ".join(told))
+        self._page.facts("claims", verdicts(claims))
         for claim in claims:
             if claim.verdict == "refuted":
                 self._page.facts("refuted", Text(f"{_first_line(claim.text)}: {claim.reason}", "red"))
@@ -297,7 +263,7 @@ def spent(result: RunResult) -> Iterable[str]:
         yield f"{amount(usage.output_tokens)} out"
 
 
-def _texts(content: Iterable[JsonObject]) -> str:
+def _texts(content: Iterable[events.JsonObject]) -> str:
     return "\n".join(text for block in content if isinstance(text := block.get("text"), str))
 
 

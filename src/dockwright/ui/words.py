@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from dockwright.claim import Claim
 from dockwright.events import Status
 
 MARK = re.compile(r"\[\[(.+?)\]\](?!\])")  # where a report names its evidence: [[pytest -q]]
@@ -38,6 +40,12 @@ def amount(number: int) -> str:
 def count(number: int, noun: str) -> str:
     """`1 file`, `2 files`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def verdicts(claims: Sequence[Claim]) -> str:
+    """`29 proven, 2 stated`."""
+    given = [claim.verdict for claim in claims]
+    return ", ".join(f"{given.count(word)} {word}" for word in ("proven", "stated", "refuted") if word in given)
 
 
 def without_marks(text: str) -> str:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from tempfile import mkstemp
 
+from dockwright.journal import sync_folder
+
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write beside, sync, rename, sync the folder. The file's mode is 0600."""
@@ -15,8 +17,4 @@ def write_durably(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(fd)
     os.replace(beside, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

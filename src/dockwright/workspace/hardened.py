@@ -41,7 +41,7 @@ _KILL_SECONDS = 5
 
 
 class GitError(DockwrightError):
-    """A git process on the host failed, ran out of time or said too much."""
+    """Git failed, on the host or in a sandbox, ran out of time or said too much."""
 
 
 def command(

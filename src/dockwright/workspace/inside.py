@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from dockwright.sandbox import HOME, RUNTIME, WORKSPACE, ExecResult, Sandbox
+from dockwright.workspace.hardened import GitError
 from dockwright.workspace.included import exclusions, lay_out
 from dockwright.workspace.objects import Change, Entry
 from dockwright.workspace.quarantine import MAIL, NAME, Quarantine
@@ -60,10 +61,6 @@ if os.path.isdir(aside) and not os.path.islink(aside):
 """
 
 
-class InsideError(Exception):
-    """Git inside the sandbox did not do what it was asked; the agent may have broken what it works on."""
-
-
 async def enter(sandbox: Sandbox, quarantine: Quarantine, commit: str, branch: str, object_format: str) -> None:
     """Fill an empty /workspace: a repository on `branch` at `commit` with its history, and its files, all clean."""
     config = _config(object_format) + f"\tlogallrefupdates = true\n[user]\n\tname = {NAME}\n\temail = {MAIL}\n"
@@ -109,7 +106,7 @@ async def keep(sandbox: Sandbox, known: str) -> Kept:
     result = await _run(sandbox, _SIDE, [sandbox.shell, "-c", _KEEP, "sh", _git(sandbox), known, base])
     lines = result.stderr.decode(errors="replace").splitlines()
     if any(line.startswith(_NO_HISTORY) for line in lines):
-        raise InsideError("the history that we share with the agent's repository is gone")
+        raise GitError("the history that we share with the agent's repository is gone")
     complaints = tuple(line.removeprefix("error: ")[:500] for line in lines if line.startswith("error: "))
     tree, *pack = _ids(result)
     return Kept(tree, f"{base}-{pack[0]}.pack" if pack else None, complaints[:50])
@@ -143,7 +140,7 @@ async def read_pack(sandbox: Sandbox, path: str, file: IO[bytes]) -> None:
     while part := await sandbox.read(path, offset=size, limit=_SLICE):
         size += len(part)
         if size > LARGEST_PACK:
-            raise InsideError(f"what changed is larger than {LARGEST_PACK >> 20} MiB")
+            raise GitError(f"what changed is larger than {LARGEST_PACK >> 20} MiB")
         file.write(part)
         if len(part) < _SLICE:
             return
@@ -165,10 +162,10 @@ def _git(sandbox: Sandbox) -> str:
 
 
 def _ids(result: ExecResult) -> list[str]:
-    """The object names that git printed, which is all it may print. Raises InsideError where it failed."""
+    """The object names that git printed, which is all it may print. Raises GitError where it failed."""
     said = result.stdout.split()
     if result.exit_code != 0 or not all(_ID.fullmatch(word) for word in said):
-        raise InsideError(_words(result))
+        raise GitError(_words(result))
     return [word.decode() for word in said]
 
 

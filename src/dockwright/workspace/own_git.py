@@ -16,16 +16,14 @@ from dockwright.errors import SandboxError
 from dockwright.sandbox import HOME, ExecResult, Sandbox
 from dockwright.workspace import git_state
 from dockwright.workspace.durable import write_durably
+from dockwright.workspace.hardened import GitError
+from dockwright.workspace.names import text
 
 NOT_KEPT = ""
 _ARCHIVE = f"{HOME}/.dockwright-git.tar.gz"
 _MOST = 64 << 20
 _DEADLINE = 300.0
 _PROGRAM = inspect.getsource(git_state)
-
-
-class OwnGitError(Exception):
-    """The agent's repository could not be put back."""
 
 
 @dataclass
@@ -50,19 +48,19 @@ class OwnGit:
 
     async def begin(self, sandbox: Sandbox) -> None:
         """Look at a repository that was just entered."""
-        mark, _, names = _text(await _run(sandbox, "begin")).partition("\n")
+        mark, _, names = text((await _run(sandbox, "begin")).stdout).partition("\n")
         self.mark, self.entered, self.first = mark, mark, names
         self.known += names
         await asyncio.to_thread(self._save)
 
     async def is_as_entered(self, sandbox: Sandbox) -> bool:
-        mark, _, names = _text(await _run(sandbox, "begin")).partition("\n")
+        mark, _, names = text((await _run(sandbox, "begin")).stdout).partition("\n")
         return mark == self.entered and names == self.first
 
     async def keep(self, sandbox: Sandbox, before: str | None) -> str | None:
         """The name of the state it is in now: `before` where nothing changed since."""
         result = await _run(sandbox, "save", _ARCHIVE, str(_MOST), self.mark, stdin=_bytes(self.known))
-        mark, _, fresh = _text(result).partition("\n")
+        mark, _, fresh = text(result.stdout).partition("\n")
         if result.exit_code == 0 and mark == self.mark:
             return before
         try:
@@ -85,7 +83,7 @@ class OwnGit:
 
     async def put_back(self, sandbox: Sandbox, state: str) -> bool:
         """Make it what it was; False where objects that came with the workspace are gone, which has to be entered
-        again before. Raises OwnGitError."""
+        again before. Raises GitError."""
         archives = [self._archive(number) for number in range(1, int(state) + 1)]
         parts = [_bytes(self.first), *(archive.read_bytes() for archive in archives)]
         given = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
@@ -93,8 +91,8 @@ class OwnGit:
         if result.exit_code == git_state.OBJECTS_GONE:
             return False
         if result.exit_code != 0:
-            raise OwnGitError(_words(result))
-        self.mark = _text(result).strip()
+            raise GitError(_words(result))
+        self.mark = text(result.stdout).strip()
         await asyncio.to_thread(self._save)
         return True
 
@@ -119,10 +117,6 @@ async def _run(sandbox: Sandbox, *arguments: str, stdin: bytes = b"") -> ExecRes
         return await sandbox.exec(argv, cwd="/", stdin=stdin, timeout=_DEADLINE, limit=_MOST)
     except OSError as error:
         raise SandboxError(f"The sandbox's own Python could not be started: {error}") from error
-
-
-def _text(result: ExecResult) -> str:
-    return result.stdout.decode("utf-8", "surrogateescape")
 
 
 def _bytes(names: str) -> bytes:

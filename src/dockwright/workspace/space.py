@@ -21,10 +21,9 @@ from dockwright.workspace import inside
 from dockwright.workspace.delivery import commit_message, fetch_into, own_message
 from dockwright.workspace.durable import write_durably
 from dockwright.workspace.hardened import GitError
-from dockwright.workspace.inside import InsideError
 from dockwright.workspace.names import leads_outside, refusal, text
 from dockwright.workspace.objects import LINK, SUBMODULE, Change, link_targets
-from dockwright.workspace.own_git import NOT_KEPT, OwnGit, OwnGitError
+from dockwright.workspace.own_git import NOT_KEPT, OwnGit
 from dockwright.workspace.quarantine import MAIL, NAME, Quarantine
 
 LOST = "everything since the checkpoint before"
@@ -107,7 +106,7 @@ class Workspace:
         Raises SandboxError where they do not fit in."""
         try:
             await inside.enter(sandbox, self.quarantine, commit or self.base, self.branch, self.object_format)
-        except (InsideError, OSError) as error:
+        except (GitError, OSError) as error:
             raise SandboxError(
                 f"The files of {self.repo} could not be laid out in the sandbox: {error}. "
                 "Make sure that its disk is large enough, then run again."
@@ -132,7 +131,7 @@ class Workspace:
         why = await self._restore_git(sandbox, to.git)
         try:
             await inside.restore(sandbox, self.quarantine, to.tree)
-        except (InsideError, OSError):
+        except (GitError, OSError):
             await inside.rebuild(sandbox, self.quarantine, self.last.tree, self.object_format)
             await inside.restore(sandbox, self.quarantine, to.tree)
         self.last = to
@@ -152,7 +151,7 @@ class Workspace:
             if not await self.own_git.put_back(sandbox, state):
                 await self.enter(sandbox)  # brings what is missing, and files that are restored after this
                 await self.own_git.put_back(sandbox, state)
-        except OwnGitError as error:
+        except GitError as error:
             return str(error)
         return ""
 
@@ -216,14 +215,14 @@ class Workspace:
     async def _files(self, sandbox: Sandbox, message: str) -> Checkpoint:
         try:
             return await self._take(sandbox, message)
-        except (InsideError, GitError, OSError):  # the agent may have broken our repository in the sandbox
+        except (GitError, OSError):  # the agent may have broken our repository in the sandbox
             return await self._take_anew(sandbox, message)
 
     async def _take_anew(self, sandbox: Sandbox, message: str) -> Checkpoint:
         try:
             await inside.rebuild(sandbox, self.quarantine, self.last.tree, self.object_format)
             return await self._take(sandbox, message)
-        except (InsideError, GitError, OSError) as error:
+        except (GitError, OSError) as error:
             return replace(self.last, left_out=(*self.refused, f"{LOST}: {error}"))
 
     async def _take(self, sandbox: Sandbox, message: str, *, again: bool = False) -> Checkpoint:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from dockwright.sandbox.runner import wire
 from dockwright.sandbox.runner.budget import Budget, Usage, Watch
 from dockwright.sandbox.runner.files import look, read_file, write_file
 from dockwright.sandbox.runner.guard import LIBC, close_in, file_rights_of, give_up_capabilities
@@ -29,23 +30,6 @@ from dockwright.sandbox.runner.process import (
     processes,
     send_signal,
 )
-from dockwright.sandbox.runner.wire import (
-    BATCH,
-    CANCEL,
-    CHUNK,
-    CREDIT,
-    DATA,
-    DONE,
-    END,
-    ERR,
-    FAIL,
-    LIVE,
-    NUMBER,
-    OPEN,
-    WINDOW,
-    Frames,
-    frame,
-)  # fmt: skip
 
 WATCH_SECONDS, FORK_ATTEMPTS = 0.25, 20
 
@@ -55,13 +39,13 @@ class Call:
 
     def __init__(self, runner: Runner, stream: int) -> None:
         self.runner, self.stream = runner, stream
-        self.credit, self.uncredited, self.can_send = WINDOW, 0, asyncio.Event()
+        self.credit, self.uncredited, self.can_send = wire.WINDOW, 0, asyncio.Event()
         self.incoming: asyncio.Queue[bytes] = asyncio.Queue()
         self.task: asyncio.Task[None] | None = None
 
     async def send(self, kind: int, data: bytes) -> None:
-        for start in range(0, len(data), CHUNK):
-            piece = data[start : start + CHUNK]
+        for start in range(0, len(data), wire.CHUNK):
+            piece = data[start : start + wire.CHUNK]
             while self.credit < len(piece):
                 self.can_send.clear()
                 await self.can_send.wait()
@@ -72,8 +56,8 @@ class Call:
         """The next bytes, b"" at their end; credit for them goes back to the host."""
         data = await self.incoming.get()
         self.uncredited += len(data)
-        if self.uncredited >= BATCH:
-            self.runner.frame(CREDIT, self.stream, NUMBER.pack(self.uncredited))
+        if self.uncredited >= wire.BATCH:
+            self.runner.frame(wire.CREDIT, self.stream, wire.NUMBER.pack(self.uncredited))
             self.uncredited = 0
         return data
 
@@ -85,7 +69,7 @@ class Runner:
         self.loop, self.world = loop, World(loop)
         self.calls: dict[int, Call] = {}
         self.jobs: dict[str, Command] = {}
-        self.inbox, self.outbox, self.flushing = Frames(), bytearray(), False
+        self.inbox, self.outbox, self.flushing = wire.Frames(), bytearray(), False
         self.sent = asyncio.Event()
         self.count, self.next_stream = 0, 2
         self.servers: list[asyncio.Server] = []
@@ -94,7 +78,7 @@ class Runner:
     # the stream
 
     def frame(self, kind: int, stream: int, payload: bytes) -> None:
-        self.outbox += frame(kind, stream, payload)
+        self.outbox += wire.frame(kind, stream, payload)
         if not self.flushing:
             self.flushing = True
             self.loop.call_soon(self.flush)
@@ -105,7 +89,7 @@ class Runner:
     def flush(self) -> None:
         with contextlib.suppress(BlockingIOError):
             del self.outbox[: os.write(1, self.outbox)]
-        if len(self.outbox) < WINDOW:
+        if len(self.outbox) < wire.WINDOW:
             self.sent.set()
         if self.outbox:
             self.loop.add_writer(1, self.flush)
@@ -125,33 +109,34 @@ class Runner:
             self.handle(kind, stream, payload)
 
     def handle(self, kind: int, stream: int, payload: bytes) -> None:
-        if kind == OPEN:
+        if kind == wire.OPEN:
             call = self.calls[stream] = Call(self, stream)
             call.task = self.loop.create_task(self.carry_out(call, json.loads(payload)))
             return
         open_call = self.calls.get(stream)
         if open_call is None:
             return
-        if kind == DATA:
+        if kind == wire.DATA:
             open_call.incoming.put_nowait(payload)
-        elif kind == END:
+        elif kind == wire.END:
             open_call.incoming.put_nowait(b"")
-        elif kind == CREDIT:
-            open_call.credit += NUMBER.unpack(payload)[0]
+        elif kind == wire.CREDIT:
+            open_call.credit += wire.NUMBER.unpack(payload)[0]
             open_call.can_send.set()
-        elif kind == CANCEL and open_call.task:
+        elif kind == wire.CANCEL and open_call.task:
             open_call.task.cancel()
 
     async def carry_out(self, call: Call, args: dict[str, Any]) -> None:
         method: Callable[[Call, dict[str, Any]], Awaitable[Any]] = getattr(self, "do_" + args["do"])
         try:
-            self.answer(DONE, call.stream, await method(call, args))
+            self.answer(wire.DONE, call.stream, await method(call, args))
         except OSError as error:
-            self.answer(FAIL, call.stream, {"errno": error.errno or errno.EIO, "text": error.strerror or str(error)})
+            failure = {"errno": error.errno or errno.EIO, "text": error.strerror or str(error)}
+            self.answer(wire.FAIL, call.stream, failure)
         except KeyError as error:
-            self.answer(FAIL, call.stream, {"unknown": str(error.args[0])})
+            self.answer(wire.FAIL, call.stream, {"unknown": str(error.args[0])})
         except asyncio.CancelledError:
-            self.answer(FAIL, call.stream, {"errno": errno.ECANCELED, "text": "cancelled"})
+            self.answer(wire.FAIL, call.stream, {"errno": errno.ECANCELED, "text": "cancelled"})
         finally:
             del self.calls[call.stream]
 
@@ -200,9 +185,9 @@ class Runner:
         if command.leftovers and not command.gone.done():
             self.jobs[command.id] = command
             command.polled = command.out.size
-        await call.send(DATA, command.out.shown())
+        await call.send(wire.DATA, command.out.shown())
         if command.err is not command.out:
-            await call.send(ERR, command.err.shown())
+            await call.send(wire.ERR, command.err.shown())
         captures = {command.out, command.err}
         over = await self.watch.over() if self.watch.is_near() else None
         return {
@@ -254,7 +239,7 @@ class Runner:
     def live(self, call: Call, data: bytes) -> None:
         if call.credit >= len(data):
             call.credit -= len(data)
-            self.frame(LIVE, call.stream, data)
+            self.frame(wire.LIVE, call.stream, data)
 
     async def do_spawn(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         command = await self.command(args, at_once=True)
@@ -270,7 +255,7 @@ class Runner:
         state = command.state()
         fresh = command.out.size - command.polled
         command.polled = command.out.size
-        await call.send(DATA, command.out.shown()[-fresh:] if fresh else b"")
+        await call.send(wire.DATA, command.out.shown()[-fresh:] if fresh else b"")
         return state
 
     async def do_kill(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
@@ -278,7 +263,7 @@ class Runner:
         return await self.do_poll(call, args)
 
     async def do_read(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
-        return await read_file(args, partial(call.send, DATA))
+        return await read_file(args, partial(call.send, wire.DATA))
 
     async def do_write(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         self.count += 1
@@ -292,7 +277,7 @@ class Runner:
 
     async def do_connect(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         reader, writer = await asyncio.open_connection("127.0.0.1", args["port"])
-        self.answer(OPEN, call.stream, {})
+        self.answer(wire.OPEN, call.stream, {})
         await self.tunnel(call, reader, writer)
         return {}
 
@@ -303,13 +288,13 @@ class Runner:
             inner = self.calls[self.next_stream] = Call(self, self.next_stream)
             inner.task = asyncio.current_task()
             self.next_stream += 2
-            self.answer(OPEN, inner.stream, {"port": args["port"]})
+            self.answer(wire.OPEN, inner.stream, {"port": args["port"]})
             try:
                 await self.tunnel(inner, reader, writer)
             except asyncio.CancelledError:  # the host does not want it
                 pass
             finally:
-                self.answer(DONE, inner.stream, {})
+                self.answer(wire.DONE, inner.stream, {})
                 del self.calls[inner.stream]
 
         self.servers.append(await asyncio.start_server(accepted, "127.0.0.1", args["port"]))
@@ -324,12 +309,12 @@ class Runner:
                 writer.write_eof()
 
         async def outwards() -> None:
-            while data := await reader.read(CHUNK):
-                while len(self.outbox) >= WINDOW:  # so that what is more urgent need not wait behind all the tunnels
+            while data := await reader.read(wire.CHUNK):
+                while len(self.outbox) >= wire.WINDOW:  # what is more urgent need not wait behind all the tunnels
                     self.sent.clear()
                     await self.sent.wait()
-                await call.send(DATA, data)
-            self.frame(END, call.stream, b"")
+                await call.send(wire.DATA, data)
+            self.frame(wire.END, call.stream, b"")
 
         try:
             await asyncio.gather(inwards(), outwards())
@@ -390,6 +375,6 @@ def main() -> None:
     runner = Runner(loop)
     loop.add_signal_handler(signal.SIGCHLD, runner.reap)
     loop.add_reader(0, runner.readable)
-    runner.answer(DONE, 0, {"runner": 1})
+    runner.answer(wire.DONE, 0, {"runner": 1})
     loop.run_forever()
     loop.run_until_complete(runner.end())
