@@ -172,8 +172,9 @@ class Services:
 
     async def _bring_back_when_dead(self, one: _Running) -> None:
         while True:
+            await one.container.gone()
+            one.ready.clear()  # at once: what is asked meanwhile waits
             why = await one.container.ended()
-            one.ready.clear()
             began, name = time.monotonic(), one.service.name
             one.deaths = 1 if began - one.since > _STEADY_SECONDS else one.deaths + 1
             try:
