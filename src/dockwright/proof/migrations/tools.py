@@ -48,7 +48,8 @@ class At:
         }
         result = await run(self.sandbox, command, self.seconds, env=env, cwd=self.folder)
         ended = "" if result.exit_code is not None else f"\nstopped after {self.seconds:g} s"
-        return Step(output(result).strip() + ended, result.exit_code != 0)
+        said = re.sub(r"^    at .*\n?", "", output(result), flags=re.MULTILINE)  # where in Node it was thrown
+        return Step(said.strip() + ended, result.exit_code != 0)
 
 
 class MigrationTool(Protocol):
@@ -111,7 +112,7 @@ class Stepping:
         if going_up and not said and self.history:
             listed = (await at.run(self.history)).text
             said = re.findall(rf"^{re.escape(here or '<base>')}(?: \(\w+\))* -> (\w+)", listed, re.MULTILINE)[:1]
-        revision = (said[-1] if said else f"the one after {here or 'none'}") if going_up else here or (said or [""])[-1]
+        revision = said[-1] if said else f"the one after {here or 'none'}" if going_up else here
         return Step(step.text if step.failed else whole.text, True, revision)
 
     async def _at(self, at: At) -> str:
