@@ -127,11 +127,17 @@ async def test_an_app_has_to_start_and_answer_in_the_clean_sandbox(
     assert 'GET /health HTTP/1.1" ' in check.output
 
 
-async def test_a_broken_downgrade_fails_the_run_and_is_named(desk: Desk) -> None:
-    project = projects.alembic(projects.ORDERS, projects.BROKEN)
-    script: Script = [files(project), report(), "Done."]
-    code, output = await desk.run(script, "--check-migrations", "alembic", "--repairs", "0")
-    assert (code, "downgrade of bb22" in result(desk).reason) == (3, True), output
+async def test_a_downgrade_that_breaks_on_rows_of_postgresql_fails_the_run_and_is_named(desk: Desk) -> None:
+    committed(desk, projects.alembic(projects.ORDERS))
+    broken = files({"migrations/versions/1.py": projects.NOT_DOWN_ON_ROWS})
+    proof = ("--services", "postgres", "--check-migrations", "alembic", "--repairs", "0")
+    code, output = await desk.run([broken, report(), "Done."], *proof)
+    found = result(desk)
+    assert (code, [check.exit_code for check in found.checks]) == (3, [0, 1, 0]), output
+    assert "downgrade of bb22" in found.reason
+    assert "+CREATE TABLE public.lines" in (desk.runs[-1] / "report.md").read_text()
+    assert "4 rows made" in found.checks[1].output
+    assert "violates foreign key constraint" in found.checks[1].output
 
 
 async def test_claims_are_proven_stated_or_refuted_by_what_was_seen(desk: Desk) -> None:

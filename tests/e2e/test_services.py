@@ -74,7 +74,7 @@ async def test_a_database_that_dies_is_told_of_and_goes_on_with_its_data_to_a_ve
     since = 'psql -qAtX "$DATABASE_URL" -c "SELECT pg_postmaster_start_time()"'
     outage = f"until {since} > /tmp/now 2> /tmp/why && ! cmp -s /tmp/before /tmp/now; do sleep 0.1; done"
     count = 'psql -qAtX "$DATABASE_URL" -c "SELECT count(*) FROM orders"'
-    script = [bash(f"{FILL} && {since} > /tmp/before"), bash(outage), bash(count), Turn([REPORT]), "Done."]
+    script: Script = [bash(f"{FILL} && {since} > /tmp/before"), bash(outage), bash(count), Turn([REPORT]), "Done."]
     code, said = await killed(desk, script, "postgres", "--services", "postgres,redis", "--check", "sh check.sh")
     assert (code, result(desk).status) == (0, "verified"), said
     told = "\n".join(results(desk.runs[0])[1:])
@@ -93,7 +93,7 @@ async def test_a_database_that_cannot_be_brought_back_ends_the_run_as_a_lost_san
     client.images.get(IMAGE).tag(image)
     set_it = 'redis-cli -u "$REDIS_URL" SET orders 7 && echo "echo hello" > app.sh'
     outage = 'while redis-cli -u "$REDIS_URL" PING; do sleep 0.1; done > /dev/null 2>&1'
-    script = [bash(set_it), bash(outage), Turn([REPORT]), "Done."]
+    script: Script = [bash(set_it), bash(outage), Turn([REPORT]), "Done."]
     try:
         code, said = await killed(
             desk, script, "redis", "--services", f"redis={image}", "--check", "sh app.sh",

@@ -38,6 +38,7 @@ ORDERS = revision("aa11", None, _ORDERS, "op.drop_table('orders')")
 LINES = revision("bb22", "aa11", _LINES, "op.drop_table('lines')")
 BROKEN = revision("bb22", "aa11", _LINES, "op.drop_table('absent')")
 NOT_ON_ROWS = revision("bb22", "aa11", "op.execute('CREATE UNIQUE INDEX one ON orders (1)')", "op.drop_index('one')")
+NOT_DOWN_ON_ROWS = revision("bb22", "aa11", _LINES, "op.execute('DELETE FROM orders'); op.drop_table('lines')")
 FORGETFUL = revision("bb22", "aa11", _LINES, "pass")
 
 SQL = {
@@ -50,9 +51,14 @@ SQL = {
 }
 
 DJANGO_SETTINGS = b"""
+import os
+from urllib.parse import urlsplit
 SECRET_KEY = "x"
 INSTALLED_APPS = ["shop"]
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "shop.sqlite3"}}
+url = urlsplit(os.environ.get("DATABASE_URL", ""))
+own = {"ENGINE": "django.db.backends.sqlite3", "NAME": "shop.sqlite3"}
+postgres = {"ENGINE": "django.db.backends.postgresql", "NAME": url.path[1:], "USER": url.username, "HOST": url.hostname}
+DATABASES = {"default": postgres if url.hostname else own}
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 """
 DJANGO_MANAGE = b"""

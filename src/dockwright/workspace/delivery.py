@@ -17,6 +17,9 @@ _HARMLESS_EVENTS = frozenset(
     b"post-commit pre-rebase post-checkout post-merge pre-push post-rewrite sendemail-validate".split()
 )
 _LONGEST_SUBJECT = 72
+_CLAUSE = (
+    r"[;:] | \(| [-\u2013\u2014] |, (?:and|but|so|that|then|when|where|which|with)\b"  # what another one begins with
+)
 _LONGEST_MESSAGE = 20_000
 
 
@@ -75,8 +78,9 @@ def commit_message(text: str, model: str) -> str:
     if len(lines[0]) > _LONGEST_SUBJECT >= len(first):
         lines = [first, "", *rest, *lines[1:]]
     subject = lines[0]
-    if len(subject) > _LONGEST_SUBJECT:
-        lines = [subject[: _LONGEST_SUBJECT - 1].rsplit(" ", 1)[0] + "…", "", *lines]
+    if len(subject) > _LONGEST_SUBJECT:  # to the end of a clause, else of a word
+        clause = re.match(rf"(.{{24,{_LONGEST_SUBJECT}}})(?={_CLAUSE})", subject)
+        lines = [clause[1] if clause else subject[: _LONGEST_SUBJECT - 1].rsplit(" ", 1)[0] + "…", "", *lines]
     elif lines[1:] and lines[1]:
         lines.insert(1, "")
     return "\n".join([*lines, "", f"Assisted-by: dockwright:{model}", ""])

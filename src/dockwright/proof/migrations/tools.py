@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dockwright.proof.commands import output, run
-from dockwright.proof.migrations.database import Database
+from dockwright.proof.migrations.database import Database, DatabaseError
 from dockwright.sandbox import WORKSPACE, Sandbox
 
 _MOST_STEPS = 500
+_MOST_BYTES = 4 << 20  # of a file of SQL
 _MARKS = {"alembic": "alembic.ini", "django": "manage.py", "knex": "knexfile.*", "prisma": "schema.prisma"}
 
 
@@ -50,6 +51,9 @@ class At:
         ended = "" if result.exit_code is not None else f"\nstopped after {self.seconds:g} s"
         said = re.sub(r"^    at .*\n?", "", output(result), flags=re.MULTILINE)  # where in Node it was thrown
         return Step(said.strip() + ended, result.exit_code != 0)
+
+    async def read(self, name: str) -> str:
+        return (await self.sandbox.read(f"{self.folder}/{name}", limit=_MOST_BYTES)).decode("utf-8", "replace")
 
 
 class MigrationTool(Protocol):
@@ -172,7 +176,7 @@ class Django:
 
 
 class Prisma:
-    """Prisma itself has no way down; a `down.sql` beside each migration.sql is one."""
+    """Prisma itself has no way down; a `down.sql` beside each migration.sql is one, and is run by us."""
 
     async def up(self, at: At) -> Step:
         step = await at.run("prisma migrate deploy")
@@ -180,16 +184,15 @@ class Prisma:
         return Step(step.text, step.failed, found[-1] if found else "") if step.failed else step
 
     async def down(self, at: At) -> Step | None:
-        listed = (
-            await at.run("find . -path ./node_modules -prune -o -name migration.sql -print | sort -r")
-        ).text.split()
-        folders = [path.rpartition("/")[0] for path in listed]
+        listed = await at.run("find . -path ./node_modules -prune -o -name migration.sql -print | sort -r")
+        folders = [path.rpartition("/")[0] for path in listed.text.split()]
         if not folders or any([(await at.run(f"test -f '{folder}/down.sql'")).failed for folder in folders]):
             return None
         for folder in folders:
             name = folder.rpartition("/")[2]
-            step = await at.run(f"prisma db execute --url \"$DATABASE_URL\" --file '{folder}/down.sql'")
-            if step.failed:
-                return Step(step.text, True, name)
-            await at.database.execute(f"DELETE FROM _prisma_migrations WHERE migration_name = '{name}'")  # noqa: S608
+            forget = f";\nDELETE FROM _prisma_migrations WHERE migration_name = '{name}'"
+            try:
+                await at.database.execute(await at.read(f"{folder}/down.sql") + forget)
+            except DatabaseError as error:
+                return Step(str(error), True, name)
         return Step("down", False)
