@@ -17,9 +17,7 @@ _HARMLESS_EVENTS = frozenset(
     b"post-commit pre-rebase post-checkout post-merge pre-push post-rewrite sendemail-validate".split()
 )
 _LONGEST_SUBJECT = 72
-_CLAUSE = (
-    r"[;:] | \(| [-\u2013\u2014] |, (?:and|but|so|that|then|when|where|which|with)\b"  # what another one begins with
-)
+_CLAUSE = r"[;:] | \(| [-\u2013\u2014] |, (?:and|but|so|that|then|when|where|which|with)\b"  # how another one begins
 _LONGEST_MESSAGE = 20_000
 
 

@@ -180,7 +180,7 @@ class Prisma:
 
     async def up(self, at: At) -> Step:
         step = await at.run("prisma migrate deploy")
-        found = re.findall(r"Migration name: (\S+)", step.text)
+        found = re.findall(r"(?:Migration name: |migration_name=\")([^\s\"]+)", step.text)
         return Step(step.text, step.failed, found[-1] if found else "") if step.failed else step
 
     async def down(self, at: At) -> Step | None:
