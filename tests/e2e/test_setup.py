@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.running import REPORT, Desk, leftovers
+from tests.e2e.running import REPORT, WORK, Desk, leftovers
+from tests.repositories import write
+from tests.sandbox import migration_projects as projects
 
+from dockwright.result import RunResult
 from dockwright.sandbox.engine import connect
-from dockwright.testing.scripted_api import Turn, tool_use
+from dockwright.testing.scripted_api import ScriptedApi, Turn, tool_use
 
 pytestmark = pytest.mark.docker
 
@@ -120,6 +123,28 @@ async def test_devcontainer_and_compose_file_of_a_project_give_its_image_setup_a
         "used      api: environment DATABASE_URL, CACHE_HOST", "environment SECRET_KEY: what it needs",
     ):  # fmt: skip
         assert line in said, said
+
+
+async def test_npm_packages_are_kept_for_runs_without_a_network_and_knex_names_what_breaks_on_postgresql(
+    tmp_path: Path, setup: str
+) -> None:
+    desk = project(tmp_path)
+    write(desk.repo, projects.KNEX)
+    npm = ("--setup", f"npm install --no-package-lock --no-audit --no-fund && {setup}")
+    broken = [
+        tool_use("Write", {"file_path": f"/workspace/{name}", "content": text.decode()})
+        for name, text in projects.KNEX_BROKEN.items()
+    ]
+    proof = ("--services", "postgres", "--check-migrations", "knex", "--repairs", "0")
+    online = ["registry.npmjs.org" if word == "none" else word for word in desk.arguments("docker", *npm, *proof)]
+    async with ScriptedApi([Turn(broken), Turn([REPORT]), "Done."]) as api:
+        code, said = await desk.call(api, *online)
+    assert (code, said.count("upgrade of the base commit: ok")) == (3, 2), said
+    result = RunResult.model_validate_json((desk.runs[0] / "report.json").read_text())
+    assert [check.facts["failed"] for check in result.checks] == ["downgrade of 2_lines.js"] * 3
+    assert "CREATE TABLE public.lines" in str(result.checks[0].facts["schema_diff"])
+    code, said = await desk.run(WORK, *npm, "--check", "node -e \"require('knex')\"")
+    assert (code, "Setting up, once" in said) == (0, False), said
 
 
 async def test_a_setup_that_fails_ends_the_run_before_the_first_turn_with_what_it_said(tmp_path: Path) -> None:

@@ -82,3 +82,22 @@ def django(second: str) -> dict[str, bytes]:
             f"{head}    dependencies = [('shop', '0001_initial')]\n    operations = [{second}]\n".encode()
         ),
     }
+
+
+def knex_migration(table: str, columns: str, down: str) -> bytes:
+    up = f"knex.schema.createTable('{table}', (t) => {{ t.increments('id'); {columns} }})"
+    return f"exports.up = (knex) => {up};\nexports.down = (knex) => {down};\n".encode()
+
+
+KNEX = {
+    "package.json": b'{"private": true, "dependencies": {"knex": "3.1.0", "pg": "8.13.1"}}\n',
+    "knexfile.js": b"module.exports = {client: 'pg', connection: process.env.DATABASE_URL};\n",
+    "migrations/1_orders.js": knex_migration(
+        "orders", "t.string('email', 20).notNullable();", "knex.schema.dropTable('orders')"
+    ),
+}
+KNEX_BROKEN = {
+    "migrations/2_lines.js": knex_migration(
+        "lines", "t.integer('order_id').notNullable().references('orders.id');", "knex.schema.dropTable('absent')"
+    )
+}

@@ -103,14 +103,16 @@ class Stepping:
         return await self._broken(at, step, self.one_down) if step.failed else step
 
     async def _broken(self, at: At, whole: Step, one: str) -> Step:
-        """Step by step to the one that fails: a whole run may have been rolled back as one."""
+        """Named by what the whole run printed, else found step by step: that may have been rolled back as one."""
+        if said := re.findall(self.named, whole.text):
+            return Step(whole.text, True, said[-1])
         step = whole
         for _ in range(_MOST_STEPS):
             before = await self._at(at)
             step = await at.run(one)
             if step.failed or await self._at(at) == before:
                 break
-        said = re.findall(self.named, f"{whole.text}\n{step.text if step.failed else ''}")
+        said = re.findall(self.named, step.text if step.failed else "")
         here = await self._at(at)
         going_up = one == self.one_up
         if going_up and not said and self.history:
