@@ -241,8 +241,9 @@ async def open_services(
     they cannot be had here. `folder` is made when it is needed."""
     if sandbox.place.backend != "docker":
         raise ConfigError(
-            f"Services ({', '.join(service.name for service in wanted)}) need a Docker engine; this sandbox is "
-            f"{sandbox.place.backend}. Start an engine, or go without --services."
+            f"Services ({', '.join(service.name for service in wanted)}) are containers, and this sandbox is "
+            f"{sandbox.place.backend}. Start a Docker engine (systemctl start docker) and run --sandbox docker, or "
+            "go without --services and --compose, and let the work and its checks use SQLite."
         )
     client = await in_thread(connect)
     try:
