@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,10 @@ from tests.e2e.running import WRITE, Desk, leftovers
 from tests.repositories import write
 from tests.sandbox import migration_projects as projects
 
+from dockwright.agent import load
+from dockwright.events import ToolFinished
+from dockwright.journal import read
+from dockwright.report import report_tool, return_format
 from dockwright.result import RunResult
 from dockwright.testing.scripted_api import Script, ScriptedApi, Turn, tool_use
 
@@ -65,11 +71,15 @@ async def test_a_failure_of_the_proof_goes_back_to_the_agent_who_mends_it(desk: 
     assert leftovers(found.run) == []
 
 
-async def test_what_fails_after_the_last_repair_fails_the_run(desk: Desk) -> None:
-    mend = files({"more.txt": b"x\n"})
-    script: Script = [Turn([WRITE]), report(), "Done.", mend, "Mended."]
-    code, output = await desk.run(script, "--check", "test -e kept.txt", "--repairs", "1")
+async def test_what_passes_for_the_agent_alone_fails_the_run_after_the_last_repair(desk: Desk) -> None:
+    check = "cat build/result /tmp/result"
+    committed(desk, {".gitignore": b"build/\n"})
+    make = bash("mkdir build && echo ok | tee build/result /tmp/result")
+    script: Script = [Turn([WRITE]), make, bash(check), report(), "Done.", files({"more.txt": b"x\n"}), "Mended."]
+    code, output = await desk.run(script, "--check", check, "--repairs", "1")
     assert (code, result(desk).status) == (3, "checks_failed"), output
+    asked = [event for event in read(desk.runs[-1] / "journal.jsonl") if isinstance(event, ToolFinished)]
+    assert [event.details.get("exit_code") for event in asked if event.name == "Bash"] == [0, 0]
 
 
 async def test_a_check_that_the_agent_bent_is_told_and_run_as_it_was(desk: Desk) -> None:
@@ -127,11 +137,17 @@ async def test_an_app_has_to_start_and_answer_in_the_clean_sandbox(
     assert 'GET /health HTTP/1.1" ' in check.output
 
 
-async def test_a_broken_downgrade_fails_the_run_and_is_named(desk: Desk) -> None:
-    project = projects.alembic(projects.ORDERS, projects.BROKEN)
-    script: Script = [files(project), report(), "Done."]
-    code, output = await desk.run(script, "--check-migrations", "alembic", "--repairs", "0")
-    assert (code, "downgrade of bb22" in result(desk).reason) == (3, True), output
+async def test_a_downgrade_that_breaks_on_rows_of_postgresql_fails_the_run_and_is_named(desk: Desk) -> None:
+    committed(desk, projects.alembic(projects.ORDERS))
+    broken = files({"migrations/versions/1.py": projects.NOT_DOWN_ON_ROWS})
+    proof = ("--services", "postgres", "--check-migrations", "alembic", "--repairs", "0")
+    code, output = await desk.run([broken, report(), "Done."], *proof)
+    found = result(desk)
+    assert (code, [check.exit_code for check in found.checks]) == (3, [0, 1, 0]), output
+    assert "downgrade of bb22" in found.reason
+    assert "+CREATE TABLE public.lines" in (desk.runs[-1] / "report.md").read_text()
+    assert "4 rows made" in found.checks[1].output
+    assert "violates foreign key constraint" in found.checks[1].output
 
 
 async def test_claims_are_proven_stated_or_refuted_by_what_was_seen(desk: Desk) -> None:
@@ -159,6 +175,40 @@ async def test_claims_are_proven_stated_or_refuted_by_what_was_seen(desk: Desk) 
     refuted = next(found for found in map(_result, desk.runs) if found.status == "unverified")
     assert (code, refuted.claims[0].verdict) == (4, "refuted"), output
     assert 'the report says "All tests pass", but its evidence failed' in refuted.reason
+
+
+HEADINGS = [
+    "API ARCHITECTURE", "DATABASE DESIGN", "SERVICE ARCHITECTURE", "PERFORMANCE OPTIMIZATION",
+    "SECURITY IMPLEMENTATION", "TESTING STRATEGY", "DEPLOYMENT & OPERATIONS",
+]  # fmt: skip
+
+
+async def test_the_shipped_persona_reports_under_its_seven_headings_and_a_claim_against_its_evidence_is_refuted(
+    desk: Desk,
+) -> None:
+    persona = Path(__file__).parents[2] / "agents" / "backend-engineer.md"
+    asked = report_tool(return_format(load(persona).prompt)).model_fields
+    answers = {
+        key: dict.fromkeys(field.annotation.model_fields, "Left as it was, since one script needs none of it.")
+        for key, field in asked.items()
+        if field.annotation not in (str, None)
+    }
+    answers["testing_strategy"]["unit_testing"] = "All tests pass [[sh tests.sh]]."
+    answers["api_architecture"]["framework_choice"] = "It greets [[sh app.sh]]. It is fast."
+    handed_in = Turn([tool_use("SubmitReport", {"summary": "A program.", **answers})])
+    script: Script = [ADD, bash("sh app.sh"), bash("sh tests.sh"), handed_in, "Done."]
+    arguments = [str(persona) if word.endswith("smith.md") else word for word in desk.arguments("bubblewrap")]
+    async with ScriptedApi(script) as api:
+        code, output = await desk.call(api, *arguments)
+    found = result(desk)
+    assert (code, found.status, list(found.sections)) == (4, "unverified", HEADINGS), output
+    prose = html.unescape((desk.runs[-1] / "report.md").read_text())
+    assert re.findall("^### ([A-Z &]+)$", prose, re.MULTILINE) == HEADINGS
+    assert [name for fields in found.sections.values() for name in fields if f"**{name}**" not in prose] == []
+    claims = {claim.text: claim.verdict for claim in found.claims}
+    assert (claims["All tests pass"], claims["It greets"], claims["It is fast."]) == ("refuted", "proven", "stated")
+    for marked in ("Refuted: All tests pass: its evidence failed", "It greets [e1]", "It is fast. [stated]"):
+        assert marked in prose
 
 
 async def test_evidence_that_is_none_is_refused_with_what_there_is(desk: Desk) -> None:

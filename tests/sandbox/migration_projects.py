@@ -38,6 +38,7 @@ ORDERS = revision("aa11", None, _ORDERS, "op.drop_table('orders')")
 LINES = revision("bb22", "aa11", _LINES, "op.drop_table('lines')")
 BROKEN = revision("bb22", "aa11", _LINES, "op.drop_table('absent')")
 NOT_ON_ROWS = revision("bb22", "aa11", "op.execute('CREATE UNIQUE INDEX one ON orders (1)')", "op.drop_index('one')")
+NOT_DOWN_ON_ROWS = revision("bb22", "aa11", _LINES, "op.execute('DELETE FROM orders'); op.drop_table('lines')")
 FORGETFUL = revision("bb22", "aa11", _LINES, "pass")
 
 SQL = {
@@ -50,9 +51,14 @@ SQL = {
 }
 
 DJANGO_SETTINGS = b"""
+import os
+from urllib.parse import urlsplit
 SECRET_KEY = "x"
 INSTALLED_APPS = ["shop"]
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "shop.sqlite3"}}
+url = urlsplit(os.environ.get("DATABASE_URL", ""))
+own = {"ENGINE": "django.db.backends.sqlite3", "NAME": "shop.sqlite3"}
+postgres = {"ENGINE": "django.db.backends.postgresql", "NAME": url.path[1:], "USER": url.username, "HOST": url.hostname}
+DATABASES = {"default": postgres if url.hostname else own}
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 """
 DJANGO_MANAGE = b"""
@@ -76,3 +82,22 @@ def django(second: str) -> dict[str, bytes]:
             f"{head}    dependencies = [('shop', '0001_initial')]\n    operations = [{second}]\n".encode()
         ),
     }
+
+
+def knex_migration(table: str, columns: str, down: str) -> bytes:
+    up = f"knex.schema.createTable('{table}', (t) => {{ t.increments('id'); {columns} }})"
+    return f"exports.up = (knex) => {up};\nexports.down = (knex) => {down};\n".encode()
+
+
+KNEX = {
+    "package.json": b'{"private": true, "dependencies": {"knex": "3.1.0", "pg": "8.13.1"}}\n',
+    "knexfile.js": b"module.exports = {client: 'pg', connection: process.env.DATABASE_URL};\n",
+    "migrations/1_orders.js": knex_migration(
+        "orders", "t.string('email', 20).notNullable();", "knex.schema.dropTable('orders')"
+    ),
+}
+KNEX_BROKEN = {
+    "migrations/2_lines.js": knex_migration(
+        "lines", "t.integer('order_id').notNullable().references('orders.id');", "knex.schema.dropTable('absent')"
+    )
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
@@ -15,10 +15,13 @@ from tests.conftest import new_place
 from tests.repositories import agent_commit, new_repository
 from tests.sandbox import migration_projects as projects
 
+from dockwright.config import SandboxSettings
 from dockwright.events import CheckFinished
 from dockwright.journal import Journal
 from dockwright.proof import Demands, OpenClean, prove
 from dockwright.sandbox import Sandbox, open_sandbox
+from dockwright.sandbox.guard import Guard
+from dockwright.services import open_services, services_of
 from dockwright.workspace import snapshot
 
 
@@ -125,13 +128,22 @@ def django() -> bytes:
 
 
 @asynccontextmanager
-async def with_django() -> AsyncIterator[Sandbox]:
-    """A clean sandbox whose image has Django."""
-    async with open_sandbox(new_place("bubblewrap")) as sandbox:
+async def with_django(folder: Path | None = None) -> AsyncIterator[Sandbox]:
+    """A clean sandbox whose image has Django. With a folder there is a PostgreSQL beside it."""
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(open_sandbox(new_place("docker" if folder else "bubblewrap")))
         await sandbox.write("/tmp/django.tar.gz", django())
         await sandbox.exec(["mkdir", "/tmp/packages"])
         await sandbox.exec(["tar", "xzf", "/tmp/django.tar.gz", "-C", "/tmp/packages"])
-        yield replace(sandbox, env={**sandbox.env, "PYTHONPATH": "/tmp/packages"})
+        env = {**sandbox.env, "PYTHONPATH": "/tmp/packages"}
+        if folder:
+            journal = stack.enter_context(Journal(folder / "services.jsonl"))
+            wanted = services_of(SandboxSettings(services=("postgres",)))
+            services = await stack.enter_async_context(
+                open_services(Guard(), wanted, sandbox, folder, "proof", journal)
+            )
+            env |= services.env
+        yield replace(sandbox, env=env)
 
 
 def _without_translations(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -139,12 +151,18 @@ def _without_translations(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if not english and member.name.endswith((".mo", ".po", ".js", ".css", ".svg")) else member
 
 
-async def test_django_goes_down_app_by_app_and_a_migration_that_cannot_is_named(tmp_path: Path) -> None:
+async def test_django_goes_down_app_by_app_on_a_database_of_its_own(tmp_path: Path) -> None:
     add = "migrations.AddField('Order', 'note', models.TextField(default=''))"
-    checks = await proven(tmp_path / "a", {}, projects.django(add), Demands(migrations="django"), with_django)
+    checks = await proven(tmp_path, {}, projects.django(add), Demands(migrations="django"), with_django)
     assert [check.exit_code for check in checks] == [0, 0], checks
     assert "shop.sqlite3, not by DATABASE_URL" in checks[0].output
     assert "2 rows made" in checks[1].output
+
+
+async def test_a_django_migration_that_cannot_go_down_on_postgresql_is_named(tmp_path: Path) -> None:
     one_way = "migrations.RunPython(lambda apps, editor: None)"
-    checks = await proven(tmp_path / "b", {}, projects.django(one_way), Demands(migrations="django"), with_django)
+    django = Demands(migrations="django")
+    checks = await proven(tmp_path, {}, projects.django(one_way), django, lambda: with_django(tmp_path))
     assert [check.facts["failed"] for check in checks] == ["downgrade of shop.0002_more"] * 2, checks
+    assert "CREATE TABLE public.shop_order" in str(checks[0].facts["schema_diff"])
+    assert "2 rows made" in checks[1].output

@@ -22,7 +22,7 @@ async def test_what_was_run_and_says_the_opposite_is_told_while_it_can_still_be_
     await sandbox.write("/workspace/a.py", b"")
     ledger = Ledger(calls=[Evidence(id="e1", kind="call", name="pytest -q", failed=True, exit_code=2)])
     summary = "All tests pass [[pytest -q]]. It is new [[a.py]]."
-    call = report_tool(None, lambda: ledger).model_validate({"summary": summary, "changes": []})
+    call = report_tool((), lambda: ledger).model_validate({"summary": summary, "changes": []})
     result = await call.run(ToolContext(sandbox))
     assert (result.is_error, "report" in result.details) == (False, True)
     assert result.text.splitlines()[1:] == [

@@ -206,6 +206,8 @@ async def test_without_an_engine_services_are_refused_with_what_to_do(tmp_path: 
     wanted = services_of(SandboxSettings(services=("postgres",)))
     with Journal(tmp_path / "journal.jsonl") as journal:
         async with open_sandbox(new_place("bubblewrap")) as sandbox:
-            with pytest.raises(ConfigError, match="need a Docker engine"):
+            with pytest.raises(
+                ConfigError, match=r"postgres.* are containers.*--sandbox docker, or go without --services"
+            ):
                 async with open_services(Guard(), wanted, sandbox, tmp_path, "work", journal):
                     pass

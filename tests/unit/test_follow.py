@@ -24,6 +24,7 @@ from dockwright.events import (
     to_line,
 )
 from dockwright.journal import Journal, Tail, is_written
+from dockwright.redaction import Redaction
 from dockwright.result import RunResult
 from dockwright.tasks import ListedTask
 from dockwright.ui.follow import Followed
@@ -94,7 +95,7 @@ def test_a_batch_is_looked_at_without_a_change_to_its_folder(tmp_path: Path) -> 
     out.mkdir()
     with pytest.raises(ConfigError, match="is not the folder of a batch"):
         Looking(out)()
-    save_order(out, Order(tasks, Flags()))
+    save_order(out, Order(tasks, Flags()), Redaction())
     failed = RunResult(status="config_error", exit_code=2, reason="there is no such image")
     lines = [ResultLine.of(task, "r1", 1, failed).model_dump_json() for task in tasks[:2]]
     (out / "results.jsonl").write_text("\n".join(lines) + '\n{"id": "torn')

@@ -74,6 +74,45 @@ def test_a_compose_file_gives_services_that_can_be_started_and_the_rest_is_named
     assert any("--services postgres=postgres:16-alpine" in line for line in reading.used)
 
 
+BUILT = """
+services:
+  api:
+    image: "${IMAGE?not set}:latest"
+    build: .
+    ports: ["8000:8000"]
+    environment:
+      - DATABASE_URL=postgresql+asyncpg://${DB_USER}:${DB_PASSWORD?not set}@db:5432/orders
+      - POSTGRES_SERVER=db
+      - POSTGRES_PORT=5432
+      - BROKER=redis://user:x@cache/0
+      - CACHE_KIND=cache
+      - SECRET_KEY=${SECRET_KEY}
+      - DEBUG=true
+  db: {image: "postgres:16", env_file: [.env, ../outside.env]}
+  cache: {image: "redis:7"}
+"""
+
+
+def test_what_is_built_is_told_of_its_databases_where_they_are_and_of_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "compose.yaml").write_text(BUILT)
+    (folder / ".env").write_text(
+        "# mine\nexport DB_USER='shop'\nDB_PASSWORD=a=b\nPOSTGRES_USER=shop\nSECRET_KEY=mine\n"
+    )
+    (tmp_path / "outside.env").write_text("POSTGRES_DB=outside\n")
+    reading = read_compose(folder / "compose.yaml")
+    postgres, redis = services_of(Config.load(None, reading.settings).sandbox)
+    assert postgres.tell == {
+        "DATABASE_URL": "postgresql+asyncpg://shop:a=b@127.0.0.1:5432/orders", "POSTGRES_SERVER": "127.0.0.1",
+        "POSTGRES_PORT": "5432", "PGHOST": "127.0.0.1", "PGPORT": "5432", "PGUSER": "shop", "PGDATABASE": "shop",
+    }  # fmt: skip
+    assert redis.tell == {"REDIS_URL": "redis://127.0.0.1:6379/0", "BROKER": "redis://user:x@127.0.0.1/0"}
+    assert "api: environment DATABASE_URL, POSTGRES_SERVER, POSTGRES_PORT, BROKER" in reading.used
+    assert [line for line in reading.ignored if "environment CACHE_KIND, DEBUG, SECRET_KEY:" in line] != []
+    assert "mine" not in str(reading)
+
+
 @pytest.mark.parametrize("text", ["[]", "services: 3", "a: [", "version: 3"])
 def test_what_is_no_compose_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "compose.yaml").write_text(text)

@@ -182,20 +182,27 @@ async def test_control_and_bidi_characters_stay_out_of_the_message(repo: Path, s
     )
 
 
-async def test_a_long_task_becomes_a_short_subject_and_a_whole_body(repo: Path, state: Path) -> None:
+@pytest.mark.parametrize(
+    ("task", "subject"),
+    [
+        (
+            "Build an orders service with FastAPI, PostgreSQL and migrations, and test it well",
+            "Build an orders service with FastAPI, PostgreSQL and migrations",
+        ),
+        (
+            "Build an orders service with FastAPI PostgreSQL and migrations that go both up and down",
+            "Build an orders service with FastAPI PostgreSQL and migrations that go…",
+        ),
+    ],
+)
+async def test_a_long_task_becomes_a_subject_that_ends_with_a_clause_or_a_word_and_a_whole_body(
+    repo: Path, state: Path, task: str, subject: str
+) -> None:
     workspace = await snapshot(repo, state)
-    task = "Build an orders service with FastAPI, PostgreSQL and migrations, and test it well"
-    await workspace.deliver(
-        "r1", await agent_commit(workspace, {"n": b"n"}), task, trailers="Assisted-by: dockwright:m"
-    )
+    commit = await agent_commit(workspace, {"n": b"n"})
+    await workspace.deliver("r1", commit, task, trailers="Assisted-by: dockwright:m")
     lines = git(repo, "log", "-1", "--format=%B", "dockwright/r1").splitlines()
-    assert lines == [
-        "Build an orders service with FastAPI, PostgreSQL and migrations…",
-        "",
-        task,
-        "",
-        "Assisted-by: dockwright:m",
-    ]
+    assert lines == [subject, "", task, "", "Assisted-by: dockwright:m"]
 
 
 async def test_changes_are_told_as_counts_names_and_text(repo: Path, state: Path) -> None:

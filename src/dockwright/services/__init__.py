@@ -173,8 +173,9 @@ class Services:
 
     async def _bring_back_when_dead(self, one: _Running) -> None:
         while True:
+            await one.container.gone()
+            one.ready.clear()  # at once: what is asked meanwhile waits
             why = await one.container.ended()
-            one.ready.clear()
             began, name = time.monotonic(), one.service.name
             one.deaths = 1 if began - one.since > _STEADY_SECONDS else one.deaths + 1
             try:
@@ -242,8 +243,9 @@ async def open_services(
     SandboxError, and ConfigError where they cannot be had here. `folder` is made when it is needed."""
     if sandbox.place.backend != "docker":
         raise ConfigError(
-            f"Services ({', '.join(service.name for service in wanted)}) need a Docker engine; this sandbox is "
-            f"{sandbox.place.backend}. Start an engine, or go without --services."
+            f"Services ({', '.join(service.name for service in wanted)}) are containers, and this sandbox is "
+            f"{sandbox.place.backend}. Start a Docker engine (systemctl start docker) and run --sandbox docker, or "
+            "go without --services and --compose, and let the work and its checks use SQLite."
         )
     client = await in_thread(guard.connect)
     try:

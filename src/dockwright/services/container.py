@@ -58,10 +58,14 @@ class ServiceContainer:
                     await writer.drain()
             writer.write_eof()
 
-    async def ended(self) -> str:
-        """Wait until the container ends; how it did, as far as that is known."""
+    async def gone(self) -> None:
+        """Wait until the container ends."""
         assert self._ended is not None  # noqa: S101 - for the type checker
         await asyncio.shield(self._ended)
+
+    async def ended(self) -> str:
+        """Wait until the container ends; how it did, as far as that is known."""
+        await self.gone()
         try:
             how = await in_thread(self._state)
         except SandboxError as error:

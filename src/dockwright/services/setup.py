@@ -90,9 +90,14 @@ async def make_image(
         writer.close()
         code = await in_thread(lambda: int(container.wait(timeout=60)["StatusCode"]))
         if code != 0:
+            remedy = (
+                "\nIt had no network. Let it have one for once, with --net public or the hosts that it needs: what it "
+                "makes is kept, and serves runs with --net none, too."
+            )
             raise ConfigError(
                 f"The setup ended with exit code {code}: {command}\nThe end of what it printed:\n"
                 + said.decode("utf-8", "replace").strip()
+                + (remedy if sandbox.network == "none" else "")
             )
         await in_thread(lambda: _commit(client, container, sandbox.place.image, name, command))
     finally:
@@ -145,8 +150,9 @@ def _start(client: DockerClient, container: Container) -> socket.socket:
 
 
 def _commit(client: DockerClient, container: Container, base: str, name: str, command: str) -> None:
-    """As the base says how to start and what to set; the container's own way was ours."""
+    """As the base says how to start and what to set; the container's own way, run and owner were ours."""
     told = find_image(client, base).attrs["Config"]
     kept = {key: told.get(key) for key in ("Entrypoint", "Cmd", "User", "WorkingDir", "Env")}
+    labels = {**(told.get("Labels") or {}), SETUP_LABEL: command, LABEL: "", OWNER: ""}
     repository, _, tag = name.partition(":")
-    container.commit(repository, tag, conf={**kept, "Labels": {**(told.get("Labels") or {}), SETUP_LABEL: command}})
+    container.commit(repository, tag, conf={**kept, "Labels": labels})

@@ -64,17 +64,22 @@ class Page:
         """A line of our own that is neither wrapped nor cut, so that it can be copied whole."""
         self._print(Text.assemble((label.ljust(max(self.margin, len(label) + 1)), "dim"), _safe(text, newlines=False)))
 
-    def row(self, left: Text, right: Text, last: Text | None = None) -> None:
-        """What was done, the last words it left room for, and at the right edge what came of it."""
+    def row(self, left: Text, right: Text, last: Text | None = None, *, whole: bool = False) -> None:
+        """What was done, the last words it left room for, and at the right edge what came of it. What is to be read
+        `whole` goes on more lines where it does not fit on one."""
         room = max(self.width - self.margin - right.cell_len - 2, 8)
         left, last = _safe(left, newlines=False), _safe(last or Text(), newlines=False)
+        if whole:
+            *above, left = left.wrap(self._console, room) or [left]
+            for line in above:
+                self._print(Text.assemble(self._head(), line))
         kept = max(room - last.cell_len, room * 2 // 5)
         if room - min(left.cell_len, kept) < _FEWEST:  # a word or two would say nothing
             kept, last = room, Text()
         left.truncate(kept, overflow="ellipsis")
-        whole = Text.assemble(left, last)
-        whole.truncate(room, overflow="ellipsis", pad=right.cell_len > 0)
-        self._print(Text.assemble(self._head(), whole, "  " if right else "", right))
+        line = Text.assemble(left, last)
+        line.truncate(room, overflow="ellipsis", pad=right.cell_len > 0)
+        self._print(Text.assemble(self._head(), line, "  " if right else "", right))
 
     def quote(self, text: str, style: str = "") -> None:
         """Text from elsewhere, wrapped behind the gutter."""

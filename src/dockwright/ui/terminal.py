@@ -139,7 +139,7 @@ class TerminalSink:
                 )
             case events.CheckFinished():
                 on = "" if event.on == "patch" else f"{event.on}: "
-                page.row(Text(on + _first_line(event.command)), check_outcome(event), last_words(event))
+                page.row(Text(on + _first_line(event.command)), check_outcome(event), last_words(event), whole=True)
                 page.excerpt(check_output(event))
             case events.ClaimsJudged(claims=claims) if claims:
                 self._claims_judged(claims)

@@ -18,6 +18,7 @@ _HARMLESS_EVENTS = frozenset(
     b"post-commit pre-rebase post-checkout post-merge pre-push post-rewrite sendemail-validate".split()
 )
 _LONGEST_SUBJECT = 72
+_CLAUSE = r"[;:] | \(| [-\u2013\u2014] |, (?:and|but|so|that|then|when|where|which|with)\b"  # how another one begins
 _LONGEST_MESSAGE = 20_000
 
 
@@ -93,10 +94,9 @@ def _plain(said: str) -> str:
 
 
 def _shortened(line: str) -> str:
-    """Up to the end of a clause, if that is not too short, else of a word."""
-    cut = line[: _LONGEST_SUBJECT - 1]
-    clause = re.match(rf".{{{_LONGEST_SUBJECT // 2},}}(?=[,;:] )", cut)
-    return f"{clause[0] if clause else cut.rsplit(' ', 1)[0]}…"
+    """Up to the end of a clause, else of a word."""
+    clause = re.match(rf"(.{{24,{_LONGEST_SUBJECT}}})(?={_CLAUSE})", line)
+    return clause[1] if clause else f"{line[: _LONGEST_SUBJECT - 1].rsplit(' ', 1)[0]}…"
 
 
 def _with_trailers(message: str, trailers: str) -> str:

@@ -13,7 +13,6 @@ from dockwright.sandbox import Sandbox
 from dockwright.workspace import inside
 from dockwright.workspace.hardened import GitError
 from dockwright.workspace.included import included
-from dockwright.workspace.inside import InsideError
 from dockwright.workspace.names import text
 from dockwright.workspace.objects import blobs, sizes
 from dockwright.workspace.space import Workspace, refusal_of
@@ -35,7 +34,7 @@ async def take_own_commits(workspace: Workspace, sandbox: Sandbox) -> None:
                 await inside.read_pack(sandbox, pack, file)
                 await quarantine.take_in(file)
             await quarantine.git("update-ref", _REF, head)
-    except (InsideError, OSError) as error:
+    except (GitError, OSError) as error:
         raise GitError(str(error)) from error
 
 

@@ -55,6 +55,8 @@ async def check_migrations(sandbox: Sandbox, demands: Demands) -> AsyncIterator[
         (await sandbox.exec(["test", "-d", before])).exit_code != 0 or await _begin_with(sandbox, tool, folder)
     ):
         before = None
+    if here and before:
+        await _lend_packages(sandbox, {WORKSPACE: _BASE, here: before})
     own: Database | None = None  # where the project goes by a file of its own and not by DATABASE_URL
     for name in ("empty", "seeded", *(["base"] if before else [])):
         log, began, failed = _Log(), time.monotonic(), ""
@@ -188,6 +190,13 @@ async def _lay_out_base(sandbox: Sandbox) -> None:
     await sandbox.exec(["mkdir", "-p", _BASE])
     await sandbox.exec([git, "read-tree", "HEAD~1"], env=env)
     await sandbox.exec([git, "checkout-index", "--all", f"--prefix={_BASE}/"], env=env, timeout=300)
+
+
+async def _lend_packages(sandbox: Sandbox, folders: Mapping[str, str]) -> None:
+    """What was installed for the patch serves the base commit, too: nothing else is there without a network."""
+    lend = 'for name in node_modules .venv; do [ ! -d "$1/$name" ] || ln -sn "$1/$name" "$2/$name"; done'
+    for folder, of_base in folders.items():
+        await sandbox.exec([sandbox.shell, "-c", lend, "lend", folder, of_base])
 
 
 def _diff(old: str, new: str) -> str:

@@ -10,7 +10,6 @@ from dockwright.proof.migrations.database import DatabaseError
 from dockwright.proof.migrations.tools import At, Step
 
 _MARK = re.compile(r"^--\s*(?:migrate:|\+goose\s+)(up|down)\b.*$", re.IGNORECASE | re.MULTILINE)
-_MOST_BYTES = 4 << 20
 
 
 class PlainSql:
@@ -37,17 +36,14 @@ class PlainSql:
         """Name, way up and way down of each migration, in order."""
         listed = (await at.run("ls -1 *.sql")).text.split("\n")
         names = sorted(name for name in listed if name.endswith(".sql") and not name.endswith(".down.sql"))
-        texts = {name: await self._read(at, name) for name in names}
+        texts = {name: await at.read(name) for name in names}
         files = []
         for name in names:
             if name.endswith(".up.sql"):
                 below = name.removesuffix(".up.sql") + ".down.sql"
-                files.append((name, texts[name], await self._read(at, below) if below in listed else None))
+                files.append((name, texts[name], await at.read(below) if below in listed else None))
             else:
                 parts = _MARK.split(texts[name])
                 marked = dict(zip((word.lower() for word in parts[1::2]), parts[2::2], strict=True))
                 files.append((name, marked.get("up", texts[name]), marked.get("down")))
         return files
-
-    async def _read(self, at: At, name: str) -> str:
-        return (await at.sandbox.read(f"{at.folder}/{name}", limit=_MOST_BYTES)).decode("utf-8", "replace")

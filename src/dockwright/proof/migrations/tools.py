@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dockwright.proof.commands import output, run
-from dockwright.proof.migrations.database import Database
+from dockwright.proof.migrations.database import Database, DatabaseError
 from dockwright.sandbox import WORKSPACE, Sandbox
 
 _MOST_STEPS = 500
+_MOST_BYTES = 4 << 20  # of a file of SQL
 _MARKS = {"alembic": "alembic.ini", "django": "manage.py", "knex": "knexfile.*", "prisma": "schema.prisma"}
 
 
@@ -48,7 +49,11 @@ class At:
         }
         result = await run(self.sandbox, command, self.seconds, env=env, cwd=self.folder)
         ended = "" if result.exit_code is not None else f"\nstopped after {self.seconds:g} s"
-        return Step(output(result).strip() + ended, result.exit_code != 0)
+        said = re.sub(r"^    at .*\n?", "", output(result), flags=re.MULTILINE)  # where in Node it was thrown
+        return Step(said.strip() + ended, result.exit_code != 0)
+
+    async def read(self, name: str) -> str:
+        return (await self.sandbox.read(f"{self.folder}/{name}", limit=_MOST_BYTES)).decode("utf-8", "replace")
 
 
 class MigrationTool(Protocol):
@@ -98,20 +103,22 @@ class Stepping:
         return await self._broken(at, step, self.one_down) if step.failed else step
 
     async def _broken(self, at: At, whole: Step, one: str) -> Step:
-        """Step by step to the one that fails: a whole run may have been rolled back as one."""
+        """Named by what the whole run printed, else found step by step: that may have been rolled back as one."""
+        if said := re.findall(self.named, whole.text):
+            return Step(whole.text, True, said[-1])
         step = whole
         for _ in range(_MOST_STEPS):
             before = await self._at(at)
             step = await at.run(one)
             if step.failed or await self._at(at) == before:
                 break
-        said = re.findall(self.named, f"{whole.text}\n{step.text if step.failed else ''}")
+        said = re.findall(self.named, step.text if step.failed else "")
         here = await self._at(at)
         going_up = one == self.one_up
         if going_up and not said and self.history:
             listed = (await at.run(self.history)).text
             said = re.findall(rf"^{re.escape(here or '<base>')}(?: \(\w+\))* -> (\w+)", listed, re.MULTILINE)[:1]
-        revision = (said[-1] if said else f"the one after {here or 'none'}") if going_up else here or (said or [""])[-1]
+        revision = said[-1] if said else f"the one after {here or 'none'}" if going_up else here
         return Step(step.text if step.failed else whole.text, True, revision)
 
     async def _at(self, at: At) -> str:
@@ -171,24 +178,23 @@ class Django:
 
 
 class Prisma:
-    """Prisma itself has no way down; a `down.sql` beside each migration.sql is one."""
+    """Prisma itself has no way down; a `down.sql` beside each migration.sql is one, and is run by us."""
 
     async def up(self, at: At) -> Step:
         step = await at.run("prisma migrate deploy")
-        found = re.findall(r"Migration name: (\S+)", step.text)
+        found = re.findall(r"(?:Migration name: |migration_name=\")([^\s\"]+)", step.text)
         return Step(step.text, step.failed, found[-1] if found else "") if step.failed else step
 
     async def down(self, at: At) -> Step | None:
-        listed = (
-            await at.run("find . -path ./node_modules -prune -o -name migration.sql -print | sort -r")
-        ).text.split()
-        folders = [path.rpartition("/")[0] for path in listed]
+        listed = await at.run("find . -path ./node_modules -prune -o -name migration.sql -print | sort -r")
+        folders = [path.rpartition("/")[0] for path in listed.text.split()]
         if not folders or any([(await at.run(f"test -f '{folder}/down.sql'")).failed for folder in folders]):
             return None
         for folder in folders:
             name = folder.rpartition("/")[2]
-            step = await at.run(f"prisma db execute --url \"$DATABASE_URL\" --file '{folder}/down.sql'")
-            if step.failed:
-                return Step(step.text, True, name)
-            await at.database.execute(f"DELETE FROM _prisma_migrations WHERE migration_name = '{name}'")  # noqa: S608
+            forget = f";\nDELETE FROM _prisma_migrations WHERE migration_name = '{name}'"
+            try:
+                await at.database.execute(await at.read(f"{folder}/down.sql") + forget)
+            except DatabaseError as error:
+                return Step(str(error), True, name)
         return Step("down", False)
