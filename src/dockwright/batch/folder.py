@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from dockwright.batch.begun import begun
 from dockwright.batch.results import AGAIN, ResultLine, Results
 from dockwright.errors import ConfigError
-from dockwright.events import Status, with_strings
+from dockwright.events import Status
 from dockwright.redaction import Redaction
+from dockwright.strings import with_strings
 from dockwright.tasks import ListedTask
 from dockwright.workspace.durable import write_durably
 

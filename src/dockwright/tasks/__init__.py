@@ -18,9 +18,10 @@ from pydantic import TypeAdapter
 
 from dockwright.agent import Agent
 from dockwright.errors import ConfigError
-from dockwright.events import JsonObject, with_strings
+from dockwright.events import JsonObject
 from dockwright.proof import Demands
 from dockwright.redaction import Redaction
+from dockwright.strings import with_strings
 from dockwright.tasks.fields import PROOF, Context, Deliver, Fields, FindAgent, check
 from dockwright.tasks.foreign import INSTANCE_ID, harbor, is_harbor, swe_bench
 from dockwright.tasks.formats import FORMATS, Entry, Mistake

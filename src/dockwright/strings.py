@@ -1,0 +1,23 @@
+"""One walk through all the strings of a value: for redaction, for text that is legal, for lines of bounded length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
+
+
+def with_strings(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value, or an event, with each of its strings changed, keys included."""
+    match value:
+        case str():
+            return change(value)
+        case dict():
+            return {change(key): with_strings(item, change) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(with_strings(item, change) for item in value)
+        case BaseModel():
+            fields = type(value).model_fields
+            return value.model_copy(update={name: with_strings(getattr(value, name), change) for name in fields})
+    return value
