@@ -17,6 +17,7 @@ from rich.console import Console
 
 from dockwright.batch import control
 from dockwright.batch.attempt import Attempts, check_all
+from dockwright.batch.cluster import Cluster
 from dockwright.batch.engines import check_engines, images_of
 from dockwright.batch.folder import Flags, Order, alone, chosen, left, load_order, runs_of, save_order
 from dockwright.batch.node import Local, Nodes
@@ -38,6 +39,7 @@ from dockwright.events import JsonObject, Status
 from dockwright.gate.pace import Pace
 from dockwright.gate.purse import Account, Purse
 from dockwright.run.bench import Host, Shared, choose_place
+from dockwright.sandbox.engine import LABEL
 from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.images import Images
 from dockwright.tasks import ListedTask
@@ -57,8 +59,9 @@ _SNAPSHOTS, _ACCOUNT = ".snapshots", ".spent.jsonl"
 @dataclass(frozen=True)
 class Settings:
     """`budget` is in US dollars for all tasks, `disk` in bytes for images that are brought. `retries` is how often a
-    task is begun again whose sandbox was lost. `engines` are addresses by name, none for the
-    usual one. `only` are the last statuses of the tasks to do, None for all that are not finished."""
+    task goes on whose sandbox was lost. `engines` are addresses by name, none for the usual one; `ray` is the address
+    of a Ray cluster with others, or "". `only` are the last statuses of the tasks to do, None for all that are not
+    finished."""
 
     jobs: int = 2
     budget: float | None = None
@@ -67,6 +70,7 @@ class Settings:
     pull: bool = False
     retries: int = 2
     engines: Mapping[str, str] = field(default_factory=dict)
+    ray: str = ""
     only: frozenset[Status] | None = None
     predictions: bool = False
     flags: Flags = field(default_factory=Flags)
@@ -91,7 +95,7 @@ async def batch(
         doing = {task.id for task in todo}
         before = [line.status for task in listed if task.id not in doing and (line := results.last.get(task.id))]
         async with _means(config, host, out, settings) as means:
-            if settings.engines:
+            if settings.engines or settings.ray:
                 await check_engines(means.engines, images_of(todo, config, pull=settings.pull))
             await means.nodes.reap(runs_of(todo, out))  # of a process that was killed
             with Board(console, len(listed), before, means.facts) as board:
@@ -110,9 +114,9 @@ async def batch(
         board.say(summary_table([line.result for line in lines]))
         board.say(f"\n{out / RESULTS}")
         for name in silent:
-            there = f"DOCKER_HOST={settings.engines[name]} " if name else ""
-            what = "did not answer: what it may still have of this batch goes away with"
-            board.say(f"{name or 'The engine'} {what} {there}dockwright gc")
+            there = f"DOCKER_HOST={settings.engines[name]} " if name in settings.engines else ""
+            how = f"on it: docker ps -a --filter label={LABEL}" if settings.ray else f"with {there}dockwright gc"
+            board.say(f"{name or 'The engine'} did not answer. Remove what it may still have of this batch {how}")
         if unfinished := len(listed) - sum(line.status not in AGAIN for line in lines):
             more = " with a higher --total-budget" if means.purse.empty else ""
             board.say(f"{unfinished} of {len(listed)} are not finished. The same command goes on with them{more}.")
@@ -161,18 +165,26 @@ async def _means(config: Config, host: Host, out: Path, settings: Settings) -> A
         await snapshots.clear()  # what a killed process left
         stack.push_async_callback(snapshots.clear)
         # Once for all: no task falls back to less than others.
-        backend = "docker" if settings.engines else (await choose_place(config.sandbox, host, "")).backend
+        several = settings.engines or settings.ray
+        backend = "docker" if several else (await choose_place(config.sandbox, host, "")).backend
         config = config.model_copy(update={"sandbox": config.sandbox.model_copy(update={"backend": backend})})
         shared = Shared(connection, pace, purse, snapshot=snapshots.take)
         engines = []
-        named: Mapping[str, str | None] = settings.engines or {"": None}
-        for name, address in named.items():
+
+        def local(name: str, address: str | None) -> Local:
             images = Images(settings.disk, pull=settings.pull, address=address)
             stack.push_async_callback(images.close)
-            guard = Guard(address=address, waits=len(settings.engines) < 2)  # else a task goes to another
+            waits = len(settings.engines) < 2 and not settings.ray  # else a task goes to another
+            guard = Guard(address=address, waits=waits)
             own = replace(host, shared=replace(shared, engine=guard))
             engines.append(Local(name, own, images, guard, backend == "docker"))
-        nodes = Nodes(engines)
+            return engines[-1]
+
+        if settings.ray:
+            nodes: Nodes = await stack.enter_async_context(Cluster(settings.ray, local).open())
+        else:
+            named: Mapping[str, str | None] = settings.engines or {"": None}
+            nodes = Nodes([local(name, address) for name, address in named.items()])
         stack.push_async_callback(nodes.close)
         yield Means(config, purse, pace, engines, nodes)
 

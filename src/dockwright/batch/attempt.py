@@ -29,8 +29,8 @@ _LONGEST_PAUSE = 30.0
 
 @dataclass(frozen=True)
 class Attempts:
-    """Does tasks. `retries` is how often a task is begun again whose sandbox was lost, `pause` the seconds before the
-    first time. What is tried while no node answers is no try."""
+    """Does tasks. `retries` is how often a task goes on, from its last checkpoint, whose sandbox was lost, `pause` the
+    seconds before the first time. What is tried while no node answers is no try."""
 
     config: Config
     out: Path
@@ -43,12 +43,11 @@ class Attempts:
 
     async def __call__(self, listed: ListedTask) -> None:
         """Do a task, with a line of results for each attempt. Never raises for what happens in the task."""
+        row, task = self.board.add(listed.id), task_of(listed)
         for number in range(1, self.retries + 2):
-            row = self.board.add(listed.id)
-            task = task_of(listed, number)
             result, again = row.result, False
             try:
-                result = await self._attempt(listed, task, row)
+                result = await self._attempt(listed, task, row, number)
                 self.results.add(ResultLine.of(listed, task.run, number, result, row.node))
                 again = result.status in RETRIED and number <= self.retries and await self._may_go_on()
             finally:
@@ -57,11 +56,14 @@ class Attempts:
                 return
             await asyncio.sleep(min(self.pause * 2 ** (number - 1), _LONGEST_PAUSE))
 
-    async def _attempt(self, listed: ListedTask, task: Task, row: Row) -> RunResult:
+    async def _attempt(self, listed: ListedTask, task: Task, row: Row, number: int) -> RunResult:
         try:
             async with self.nodes.least_loaded() as node:
                 row.node = node.name
-                move_aside(self.out / listed.id)
+                if number == 1:
+                    move_aside(self.out / listed.id)
+                else:
+                    await node.reap({task.run})  # it may be the very engine that the attempt before was on
                 result = await self._on(node, listed, task, row)
                 if result.status in RETRIED:
                     self.nodes.lose(node, task.run)
@@ -94,12 +96,10 @@ def _ended(result: RunResult, status: Status, reason: str) -> RunResult:
     return result.model_copy(update={"status": status, "exit_code": exit_code_of(status), "reason": reason})
 
 
-def task_of(listed: ListedTask, attempt: int = 1) -> Task:
-    """The name of a later attempt says so: nothing of an earlier one can be in its way."""
-    run_id = new_run_id() if attempt == 1 else f"{new_run_id()}-{attempt}"
+def task_of(listed: ListedTask) -> Task:
     return Task(
         prompt=listed.prompt, repo=listed.repo, agent=listed.agent, model=listed.model, base=listed.base,
-        checks=listed.checks, deliver=listed.deliver, run=run_id,
+        checks=listed.checks, deliver=listed.deliver, run=new_run_id(),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A Ray cluster as the place where attempts are carried out. Ray says on which node each of them has its sandbox.
+"""A Ray cluster as what attempts are carried out on. Ray says on which node each of them has its sandbox.
 
 Only the connection to that node's engine leaves this machine: the journal, the money, the pace, the model's key and the
 repository stay here. So an answer is on this disk before a tool acts on it, and a node takes nothing with it but what
@@ -11,36 +11,32 @@ import asyncio
 import json
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 
-from dockwright.batch.node import Local
-from dockwright.config import Config
+from dockwright.batch.node import Local, Node, Nodes
 from dockwright.errors import ConfigError, SandboxError
-from dockwright.journal import Sink
-from dockwright.result import RunResult
-from dockwright.run.work import Task
 from dockwright.sandbox.guard import Guard
 
 _RELAY = Path(__file__).with_name("relay.py")
-_START_SECONDS, _END_SECONDS = 60.0, 10.0
+_START_SECONDS, _END_SECONDS = 60.0, 3.0
 
 
-class Cluster:
-    """`where` is the address of the cluster, "auto" for that of this machine; `local` makes the place where attempts
-    are carried out of a node's name and the address of its engine."""
+class Cluster(Nodes):
+    """`address` is that of the cluster, "auto" for the one that this machine is part of; `local` makes what carries
+    attempts out of the name of a node and the address of its engine."""
 
-    name = "Ray"
-
-    def __init__(self, where: str, local: Callable[[str, str], Local]) -> None:
-        self._where, self._local = where, local
-        self._locals: dict[str, Local] = {}
+    def __init__(self, address: str, local: Callable[[str, str], Local]) -> None:
+        super().__init__(())
+        self._address, self._local = address, local
+        self._known: dict[str, Local] = {}
         self._guard = Guard(probe=self._answers)
-        self._process: Process | None = None
+        self._relay: Process | None = None
         self._folder = Path()
 
     @asynccontextmanager
@@ -50,66 +46,81 @@ class Cluster:
         if find_spec("ray") is None:
             raise ConfigError("--on ray needs Ray, which is not installed here: pip install 'dockwright[ray]'")
         try:
-            await self._connect()
+            await self._answers()
             yield self
         finally:
             await self._disconnect()
 
-    async def carry_out(self, task: Task, config: Config, folder: Path, sinks: Sequence[Sink]) -> RunResult:
+    @asynccontextmanager
+    async def least_loaded(self) -> AsyncIterator[Node]:
+        """As Ray sees it: where it has a slot for another attempt. Waits for one."""
+        await self.ready()
         async with self._told("slots") as node:
-            (local,) = self._locals_of(node)
-            return await local.carry_out(task, config, folder, sinks)
+            (local,) = self._locals(node)
+            self._at_work[local] += 1
+            try:
+                yield local
+            finally:
+                self._at_work[local] -= 1
 
     async def ready(self) -> None:
         await self._guard.ready()
 
-    async def reap(self, runs: Collection[str]) -> None:
-        async def of(local: Local) -> None:
-            with suppress(SandboxError):  # a node that has just left
-                await local.reap(runs)
+    def lose(self, node: Node, run: str) -> None:
+        """Ray knows which node is there."""
+        self.lost[node].add(run)
 
-        async with self._told("nodes") as nodes:
-            await asyncio.gather(*map(of, self._locals_of(nodes)))
+    async def reap(self, runs: Collection[str]) -> list[str]:
+        """Also those that have left the cluster fail, where they lost a run."""
+        await self._look()
+        there = {node.name for node in self._all}
+        gone = {node.name for node in self.lost} - there
+        return [*sorted(gone), *await super().reap({*runs, *chain(*self.lost.values())})]
 
     async def _answers(self) -> None:
-        if self._process is None or self._process.returncode is not None:
+        if self._relay is None or self._relay.returncode is not None:
             await self._disconnect()
             await self._connect()
-        async with self._told("nodes"):
-            pass
+        await self._look()
+
+    async def _look(self) -> None:
+        async with self._told("nodes") as nodes:
+            self._all = self._locals(nodes)
 
     async def _connect(self) -> None:
         self._folder = Path(mkdtemp(prefix="dockwright-ray-"))
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", _RELAY, self._folder, self._where, stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
+        self._relay = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", _RELAY, self._folder, self._address, stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
             cwd=self._folder, start_new_session=True,
         )  # fmt: skip
-        assert self._process.stdout is not None  # noqa: S101 - for the type checker
+        assert self._relay.stdout is not None  # noqa: S101 - for the type checker
         try:
             async with asyncio.timeout(_START_SECONDS):
-                _read(await self._process.stdout.readline())
+                _read(await self._relay.stdout.readline())
         except (TimeoutError, SandboxError) as error:
+            await self._disconnect()
             cause = str(error) or f"it gave no answer within {_START_SECONDS:g} s"
             raise SandboxError(
-                f"The Ray cluster ({self._where}) cannot be used: {cause}. Start one, this machine being one of its "
-                "nodes, or name its address: --on ray:HOST:PORT. docs/batch.md says how."
+                f"The Ray cluster ({self._address}) cannot be used: {cause}. This machine and those with engines have "
+                "to be nodes of one; docs/batch.md says how to start it. --on ray:HOST:PORT names another."
             ) from error
 
     async def _disconnect(self) -> None:
-        process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            process.stdin.close()
-            try:
-                async with asyncio.timeout(_END_SECONDS):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        relay, self._relay = self._relay, None
+        if relay is None or relay.stdin is None:
+            return
+        relay.stdin.close()
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await relay.wait()
+        except TimeoutError:
+            relay.kill()
+            await relay.wait()
         await asyncio.to_thread(rmtree, self._folder, ignore_errors=True)
 
     @asynccontextmanager
     async def _told(self, what: str) -> AsyncIterator[Mapping[str, str]]:
-        """Nodes: the address of the engine of each, and its own."""
+        """Nodes: the name of each by the address of its engine. Raises SandboxError."""
         try:
             reader, writer = await asyncio.open_unix_connection(self._folder / what)
         except OSError as error:
@@ -119,15 +130,14 @@ class Cluster:
         finally:
             writer.close()
 
-    def _locals_of(self, nodes: Mapping[str, str]) -> list[Local]:
-        for engine, address in nodes.items():
-            if engine not in self._locals:
-                self._locals[engine] = self._local(address, engine)
-        return [self._locals[engine] for engine in nodes]
+    def _locals(self, nodes: Mapping[str, str]) -> tuple[Local, ...]:
+        for engine, name in nodes.items():
+            if engine not in self._known:
+                self._known[engine] = self._local(name, engine)
+        return tuple(self._known[engine] for engine in nodes)
 
 
 def _read(line: bytes) -> Mapping[str, str]:
-    """Raises SandboxError."""
     if not line:
         raise SandboxError("Ray went away without a word")
     said: dict[str, str] = json.loads(line)

@@ -20,6 +20,7 @@ from dockwright.journal import Sink
 from dockwright.result import RunResult
 from dockwright.run import run
 from dockwright.run.bench import Host
+from dockwright.run.resume import resume
 from dockwright.run.work import Task
 from dockwright.sandbox.engine import in_thread, reap
 from dockwright.sandbox.guard import Guard
@@ -33,8 +34,8 @@ class Node(Protocol):
     def name(self) -> str: ...
 
     async def carry_out(self, task: Task, config: Config, folder: Path, sinks: Sequence[Sink]) -> RunResult:
-        """Do a task in `folder`, which is on this machine when it ends. Raises ConfigError and SandboxError of what
-        comes before the run; the run itself tells its ends in its result."""
+        """Do a task in `folder`, or go on with what has been done of it there. Raises ConfigError and SandboxError of
+        what comes before the run; the run itself tells its ends in its result."""
 
     async def ready(self) -> None:
         """Return as soon as it answers. Raises SandboxError where it has been away for too long."""
@@ -55,8 +56,10 @@ class Local:
 
     async def carry_out(self, task: Task, config: Config, folder: Path, sinks: Sequence[Sink]) -> RunResult:
         async with self.images.held(config.sandbox.image) as image:
-            own = config.sandbox.model_copy(update={"image": image})
-            return await run(task, config.model_copy(update={"sandbox": own}), self.host, folder, sinks)
+            config = config.model_copy(update={"sandbox": config.sandbox.model_copy(update={"image": image})})
+            if await asyncio.to_thread(folder.exists):
+                return await resume(folder, config, self.host, sinks, task)
+            return await run(task, config, self.host, folder, sinks)
 
     async def ready(self) -> None:
         if self.engine:
@@ -71,7 +74,7 @@ class Nodes:
     """All that there are. `lost` are runs that may have left something behind on one that was away."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
-        self._all = tuple(nodes)
+        self._all: tuple[Node, ...] = tuple(nodes)
         self._at_work: Counter[Node] = Counter()
         self._awaited: dict[Node, asyncio.Task[None]] = {}
         self.lost: defaultdict[Node, set[str]] = defaultdict(set)

@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
@@ -23,11 +24,12 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dockwright.sandbox import address
+from dockwright.sandbox.address import find_engine
 
 SLOT = "docker_slot"
 _PIECE = 1 << 16  # Ray carries up to 100 kB in the call itself
 _HELLO_SECONDS = 5
+_AWAY_SECONDS = 60.0
 _LOOK_EVERY = 5.0
 _MOST_SAID = 500
 _SHORT = 16  # of a node's id, for the paths of sockets may not be long
@@ -40,8 +42,19 @@ _ONCE = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0}
 class Slot:
     """Takes one of a node's slots up for as long as it lives."""
 
-    async def node(self) -> tuple[str, str]:
-        return ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address()
+    async def begin(self) -> str:
+        """The node's id, as soon as the engine there takes connections. Raises OSError where it does not: after a
+        while, for Ray would give the slot of a node that is quick to fail to the next task at once."""
+        until = time.monotonic() + _AWAY_SECONDS
+        while True:
+            try:
+                (await _dial())[1].close()
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise OSError(f"no Docker engine answers on {ray.util.get_node_ip_address()}: {error}") from error
+                await asyncio.sleep(1)
+            else:
+                return str(ray.get_runtime_context().get_node_id())
 
     async def held(self) -> None:
         """Ends with the node only."""
@@ -55,17 +68,7 @@ class Link:
         self._open: dict[int, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
 
     async def connect(self, number: int) -> None:
-        found = address.find_engine(os.environ)
-        kind, _, where = found.url.partition("://")
-        async with asyncio.timeout(_HELLO_SECONDS):
-            match kind:
-                case "unix":
-                    self._open[number] = await asyncio.open_unix_connection(where)
-                case "tcp":
-                    host, _, port = where.rpartition(":")
-                    self._open[number] = await asyncio.open_connection(host.strip("[]"), int(port))
-                case _:
-                    raise OSError(f"{found.url} ({found.how}) cannot be carried")
+        self._open[number] = await _dial()
 
     async def send(self, number: int, data: bytes) -> None:
         """No data is the end of what is sent."""
@@ -85,10 +88,23 @@ class Link:
             self._open.pop(number)[1].close()
 
 
+async def _dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the engine of this machine. Raises OSError."""
+    found = find_engine(os.environ)
+    kind, _, where = found.url.partition("://")
+    async with asyncio.timeout(_HELLO_SECONDS):
+        if kind == "unix":
+            return await asyncio.open_unix_connection(where)
+        if kind in ("tcp", "http"):
+            host, _, port = where.rpartition(":")
+            return await asyncio.open_connection(host.strip("[]"), int(port))
+    raise OSError(f"{found.url}, found by {found.how}, cannot be carried")
+
+
 class Relay:
     """What can be connected to in the folder: `slots`, where each connection has a slot until it ends and is told on
     which node; `nodes`, which tells all nodes that have slots; and the engine of each node. A node is told as the
-    address of its engine here and its own in the network."""
+    address of its engine here and its own name."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._numbers = folder, count()
@@ -124,10 +140,11 @@ class Relay:
 
     async def _until_lost(self, slot: Any, writer: asyncio.StreamWriter) -> None:
         try:
-            given = asyncio.ensure_future(slot.node.remote())
-            while not (await asyncio.wait([given], timeout=_LOOK_EVERY))[0]:
+            begun = asyncio.ensure_future(slot.begin.remote())
+            while not (await asyncio.wait([begun], timeout=_LOOK_EVERY))[0]:
                 await asyncio.to_thread(_nodes)
-            await self._tell(writer, dict([given.result()]))
+            node = begun.result()
+            await self._tell(writer, {node: (await asyncio.to_thread(_nodes))[node]})
             await slot.held.remote()
         except (RayError, LookupError) as error:
             _say(writer, {"error": _cause(error)})
@@ -141,7 +158,7 @@ class Relay:
 
     async def _tell(self, writer: asyncio.StreamWriter, nodes: Mapping[str, str]) -> None:
         engines = {node: await self._listen(node, partial(self._carry, node)) for node in nodes}
-        _say(writer, {f"unix://{engines[node]}": address for node, address in nodes.items()})
+        _say(writer, {f"unix://{engines[node]}": name for node, name in nodes.items()})
 
     async def _carry(self, node: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A connection to the engine, in both directions until the engine ends it."""
@@ -177,9 +194,9 @@ async def _send(link: Any, number: int, reader: asyncio.StreamReader) -> None:
 
 
 def _nodes() -> dict[str, str]:
-    """The addresses of the nodes that have slots, by id. Raises LookupError where there is none."""
+    """The names of the nodes that have slots, by id. Raises LookupError where there is none."""
     alive = (node for node in ray.nodes() if node["Alive"] and SLOT in node["Resources"])
-    found = {node["NodeID"]: node["NodeManagerAddress"] for node in alive}
+    found = {node["NodeID"]: node["NodeName"] for node in alive}
     if not found:
         raise LookupError(_NO_SLOT)
     return found
@@ -190,7 +207,7 @@ def _say(file: asyncio.StreamWriter | BinaryIO, said: Mapping[str, str]) -> None
 
 
 def _cause(error: BaseException) -> str:
-    return " ".join(str(error).split())[:_MOST_SAID]
+    return " ".join(str(getattr(error, "cause", None) or error).split())[:_MOST_SAID]
 
 
 def connect(where: str) -> None:
@@ -198,7 +215,7 @@ def connect(where: str) -> None:
     host, _, port = where.rpartition(":")
     if host:  # Ray itself would try for minutes
         socket.create_connection((host, int(port)), _HELLO_SECONDS).close()
-    ray.cloudpickle.register_pickle_by_value(address)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[find_engine.__module__])
     ray.init(where, namespace="dockwright", log_to_driver=False, logging_level="ERROR", configure_logging=False)
     _nodes()
 

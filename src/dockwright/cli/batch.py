@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -75,7 +76,9 @@ def batch(
     ] = None,
     on: Annotated[
         str | None,
-        typer.Option("--on", metavar="docker:CTX,…", help="Several Docker engines, by their contexts or addresses."),
+        typer.Option(
+            "--on", metavar="WHERE", help="docker:CTX,…: several Docker engines, or ray[:HOST:PORT]: a Ray cluster."
+        ),
     ] = None,
     pull: Annotated[bool, typer.Option("--pull", help="Pull images that the engine does not have.")] = False,
     retries: Annotated[int, typer.Option("--retries", min=0, help="How often to try again after a lost sandbox.")] = 2,
@@ -112,7 +115,8 @@ def batch(
         listed = read_tasks(tasks, defaults, find_agent, repos and repos.expanduser().absolute())
     settings = batching.Settings(
         jobs=jobs, budget=total_budget, unknown_price=unknown_price, disk=_size(disk), pull=pull, retries=retries,
-        engines=_engines(flags), only=_statuses(only), predictions=predictions, flags=flags,
+        only=_statuses(only), predictions=predictions, flags=flags,
+        **_on(flags),
     )  # fmt: skip
     config = load_config(**flags.model_dump(exclude={"on"}))
     sys.exit(wait_for(batching.batch(listed, config, host(config), folder, settings, console())))
@@ -178,18 +182,23 @@ def _steer(out: Path, command: JsonObject, *, json: bool = False, tasks: bool = 
         print_batch(console(), state, tasks=tasks)
 
 
-def _engines(flags: Flags) -> dict[str, str]:
-    """The addresses of the engines that --on names, by name."""
+def _on(flags: Flags) -> dict[str, Any]:
+    """The settings that --on names."""
     from dockwright.sandbox.address import named_engines
 
     if flags.on is None:
         return {}
     kind, _, names = flags.on.partition(":")
-    if kind != "docker" or not all(names.split(",")):
-        raise ConfigError(f"--on {flags.on}: name engines by their contexts or addresses, as docker:one,two.")
     if flags.backend == "bubblewrap":
         raise ConfigError("--on names Docker engines, so --sandbox bubblewrap is another thing. Choose one.")
-    return named_engines(names.split(","), os.environ)
+    if kind == "ray" and re.fullmatch(r"ray(:\S+:\d+)?", flags.on):
+        return {"ray": names or os.environ.get("RAY_ADDRESS") or "auto"}
+    if kind != "docker" or not all(names.split(",")):
+        raise ConfigError(
+            f"--on {flags.on}: name engines by their contexts or addresses, as docker:one,two, or the address of a Ray "
+            "cluster's head, as ray:10.0.0.1:6379; ray alone is the cluster that this machine is part of."
+        )
+    return {"engines": named_engines(names.split(","), os.environ)}
 
 
 def _size(said: str | None) -> int | None:

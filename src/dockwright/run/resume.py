@@ -19,16 +19,19 @@ from dockwright.run import Outcome, carry_out, to_its_end, write_report
 from dockwright.run.bench import Host
 from dockwright.run.moments import Moment, Moments
 from dockwright.run.order import load_order
-from dockwright.run.work import checkpoint_of
+from dockwright.run.work import Task, checkpoint_of
 from dockwright.workspace import Workspace
 
 ENDED: frozenset[Status] = frozenset({"verified", "done", "checks_failed", "unverified", "refused"})
 
 
-async def resume(folder: Path, config: Config, host: Host, sinks: Sequence[Sink] = ()) -> RunResult:
+async def resume(
+    folder: Path, config: Config, host: Host, sinks: Sequence[Sink] = (), task: Task | None = None
+) -> RunResult:
     """Go on with the run in `folder`, by the configuration given, and return its result as `run` does. A run that came
-    to its end is not touched; its result is returned. Raises ConfigError where another process is at work on it."""
-    task, _ = load_order(folder)
+    to its end is not touched; its result is returned. `task` is needed where what was written down of it will not do,
+    for there are no secrets in that. Raises ConfigError where another process is at work on it."""
+    task = task or load_order(folder)[0]
     path = folder / "journal.jsonl"
     with Journal(path, redaction=host.redaction) as journal:
         events = tuple(await asyncio.to_thread(lambda: tuple(read(path))))

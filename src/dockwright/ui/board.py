@@ -99,10 +99,10 @@ class Board:
 
     def end(self, row: Row, result: RunResult, *, again: bool = False) -> None:
         """An attempt is over; `again` says that the task is not."""
-        self._rows.remove(row)
         if not again:
+            self._rows.remove(row)
             self._ended[result.status] += 1
-        self._spent += result.cost or 0.0
+            self._spent += result.cost or 0.0
         facts = [count(result.turns, "turn"), money(result.cost), duration(result.seconds)]
         facts += [f"on {row.node}"] if row.node else []
         facts += (visible(fact, newlines=False) for fact in (result.branch, result.reason) if fact)
