@@ -12,7 +12,7 @@ import json
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -72,7 +72,8 @@ class Cluster(Nodes):
 
     async def reap(self, runs: Collection[str]) -> list[str]:
         """Also those that have left the cluster fail, where they lost a run."""
-        await self._look()
+        with suppress(SandboxError):
+            await self._look()
         there = {node.name for node in self._all}
         gone = {node.name for node in self.lost} - there
         return [*sorted(gone), *await super().reap({*runs, *chain(*self.lost.values())})]

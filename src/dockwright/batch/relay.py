@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dockwright.sandbox.address import find_engine
@@ -131,23 +131,32 @@ class Relay:
         return path
 
     async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        slot = self._slot.remote()
-        lost = asyncio.create_task(self._until_lost(slot, writer))
-        await asyncio.wait([lost, asyncio.create_task(reader.read())], return_when=asyncio.FIRST_COMPLETED)
-        lost.cancel()
-        ray.kill(slot)
-        writer.close()
+        held = asyncio.create_task(self._until_lost(writer))
+        await asyncio.wait([held, asyncio.create_task(reader.read())], return_when=asyncio.FIRST_COMPLETED)
+        held.cancel()
 
-    async def _until_lost(self, slot: Any, writer: asyncio.StreamWriter) -> None:
+    async def _until_lost(self, writer: asyncio.StreamWriter) -> None:
+        slot = self._slot.remote()
         try:
-            begun = asyncio.ensure_future(slot.begin.remote())
-            while not (await asyncio.wait([begun], timeout=_LOOK_EVERY))[0]:
-                await asyncio.to_thread(_nodes)
-            node = begun.result()
+            while (node := await self._given(slot)) is None:
+                slot = self._slot.remote()
             await self._tell(writer, {node: (await asyncio.to_thread(_nodes))[node]})
             await slot.held.remote()
         except (RayError, LookupError) as error:
             _say(writer, {"error": _cause(error)})
+        finally:
+            ray.kill(slot)
+            writer.close()
+
+    async def _given(self, slot: Any) -> str | None:
+        """The node of a slot, None where Ray chose one that had just gone. Raises LookupError where there is none."""
+        begun = asyncio.ensure_future(slot.begin.remote())
+        while not (await asyncio.wait([begun], timeout=_LOOK_EVERY))[0]:
+            await asyncio.to_thread(_nodes)
+        try:
+            return str(begun.result())
+        except RayActorError:
+            return None
 
     async def _tell_nodes(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
