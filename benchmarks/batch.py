@@ -1,7 +1,8 @@
-"""`python -m benchmarks.batch [TASKS]`: a batch of sandboxed sessions of 20 calls, beside one process each.
+"""`python -m benchmarks.batch [TASKS [FLAGS]]`: a batch of sandboxed sessions of 20 calls, beside one process each.
 
 Both sides do the same tasks at the same concurrency, one after the other in the same run, so that a slow machine slows
-both. Printed are throughput, memory, the time over the bare sum of what the tools took, and the ratio of both sides.
+both. Printed are throughput, memory, the time over the bare sum of what the tools took, the ratio of both sides, and
+how many networks the engine has more than before: none, also for `64 --services redis`.
 """
 
 from __future__ import annotations
@@ -84,8 +85,13 @@ def show(what: str, tasks: int, found: Measured) -> None:
     print(f"{what:<22} {', '.join(facts)}")
 
 
-async def main(tasks: int) -> None:
-    flags = ["-C", "repo", "-a", "smith.md", "--sandbox", "docker", "--net", "none"]
+def networks() -> int:
+    return len(subprocess.run(["docker", "network", "ls", "-q"], capture_output=True, check=True).stdout.split())
+
+
+async def main(tasks: int, more: list[str]) -> None:
+    flags = ["-C", "repo", "-a", "smith.md", "--sandbox", "docker", "--net", "none", *more]
+    before = networks()
     async with ScriptedApi([*script()[:-1], REPORT, "Done."]) as api:
         with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
             prepare(Path(first), tasks)
@@ -100,7 +106,8 @@ async def main(tasks: int) -> None:
     wall, cpu = theirs.wall / ours.wall, theirs.cpu / ours.cpu
     print(f"{'ratio':<22} 1/{wall:.1f} of the time, 1/{cpu:.1f} of the processor time")
     print(f"{'memory of the batch':<22} {peak:.0f} MiB (aim 400)")
+    print(f"{'networks left over':<22} {networks() - before}")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 25))
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 25, sys.argv[2:]))

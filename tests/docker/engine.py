@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 from collections.abc import AsyncIterator
@@ -46,6 +47,7 @@ class Engine:
         if self._killed:
             await self.start()
         if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
             async with asyncio.timeout(_SECONDS):
                 await self._process.wait()
@@ -56,6 +58,11 @@ class Engine:
         self._process.kill()
         await self._process.wait()
         self._killed = True
+
+    def wedge(self, *, wedged: bool = True) -> None:
+        """Have it take calls and never answer them, until it is not wedged any more."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP if wedged else signal.SIGCONT)
 
     def shell_archive(self) -> bytes:
         """What `docker save` makes of an image with nothing but a shell, which is not kept."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,15 @@ from dockwright.events import RunStarted
 from dockwright.journal import read
 from dockwright.testing.scripted_api import ScriptedApi, Turn, tool_use
 
+pytestmark = pytest.mark.docker
 WAIT = tool_use("Bash", {"command": "until test -e /tmp/go; do sleep 0.1; done"})
-SLOW = (Turn([WRITE]), Turn([WAIT]), *SCRIPTS["works"][1:])
+SLOW = (Turn([WRITE]), Turn([WAIT]), Turn([WAIT]), *SCRIPTS["works"][1:])
 ITS_OWN = {"id", "run", "attempt", "node", "branch", "commit", "patch", "checks", "started", "seconds", "task_sha256"}
 
 
 async def until(bench: Bench, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The state of the batch once it holds for it."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not holds(state := await ask(bench.out, {"do": "list"})):
             await asyncio.sleep(0.1)
     return state
@@ -52,18 +54,43 @@ def release(bench: Bench, engine: Engine, tasks: dict[str, str]) -> None:
             subprocess.run(["docker", *command], check=True)
 
 
-@pytest.mark.docker
-async def test_tasks_of_an_engine_that_is_killed_move_to_another_and_it_is_used_again_when_it_is_back(
-    tmp_path: Path,
+@pytest.fixture(scope="module")
+async def engine() -> AsyncIterator[Engine]:
+    """The other one, which is the context "there". It has nothing but our runtime."""
+    async with second_engine(Path(tempfile.mkdtemp(prefix="dw-")), "dockwright/runtime:latest") as engine:
+        yield engine
+
+
+def new_bench(folder: Path, engine: Engine, api: ScriptedApi) -> Bench:
+    (folder / "shell.tar").write_bytes(engine.shell_archive())
+    create = ["docker", "context", "create", "there", "--docker", f"host={engine.host}"]
+    subprocess.run(create, env={"HOME": str(folder / "home"), "PATH": os.environ["PATH"]}, check=True)
+    return Bench(folder, "docker", api)
+
+
+async def test_an_engine_without_the_images_is_named_with_the_remedy_and_nothing_starts(
+    tmp_path: Path, engine: Engine
 ) -> None:
-    async with (
-        ScriptedApi(scripts={**SCRIPTS, "slow": SLOW}) as api,
-        second_engine(Path(tempfile.mkdtemp(prefix="dw-")), "dockwright/runtime:latest") as engine,
-    ):
-        (tmp_path / "shell.tar").write_bytes(engine.shell_archive())
-        bench = Bench(tmp_path, "docker", api)
-        context = ["docker", "context", "create", "there", "--docker", f"host={engine.host}"]
-        subprocess.run(context, env={"HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"}, check=True)
+    async with ScriptedApi(scripts=SCRIPTS) as api:
+        bench = new_bench(tmp_path, engine, api)
+        bench.write_tasks(("a", "works", {"services": ["redis"]}), ("b", "works", {"image": "shell.tar"}))
+        missing = "dockwright/services:latest dockwright/workbench:latest"
+        assert await bench.run("--on", f"docker:default,there,unix://{tmp_path}/none.sock") == (
+            2, "", (
+                "error: Some engines cannot be used, so nothing was started.\n"
+                f"there: it has no {missing}: docker save {missing} | docker -H {engine.host} load\n"
+                f"unix://{tmp_path}/none.sock: No Docker engine answered at unix://{tmp_path}/none.sock: "
+                "No such file or directory. Start it, or do without it.\n"
+            ),
+        )  # fmt: skip
+        assert (bench.asked(), engine.docker("ps", "-aq").stdout) == ({}, b"")
+
+
+async def test_tasks_of_an_engine_that_is_killed_move_to_another_and_it_is_used_again_when_it_is_back(
+    tmp_path: Path, engine: Engine
+) -> None:
+    async with ScriptedApi(scripts={**SCRIPTS, "slow": SLOW}) as api:
+        bench = new_bench(tmp_path, engine, api)
         bench.write_tasks(*((f"t{number}", "slow", {"image": "shell.tar"}) for number in range(6)))
         process = await bench.start("-j", "4", "--on", "docker:default,there")
         await bench.until_asked(t0=2, t1=2, t2=2, t3=2)
@@ -75,7 +102,7 @@ async def test_tasks_of_an_engine_that_is_killed_move_to_another_and_it_is_used_
         moved = {task for task, node in before.items() if node == "there"}
         state = await until(bench, lambda state: set(at_work(state).values()) == {"default"})
         assert [node["answers"] for node in state["nodes"]] == [True, False]
-        await bench.until_asked(**dict.fromkeys(moved, 4))
+        await bench.until_asked(**dict.fromkeys(moved, 3))
 
         await engine.start()
         await until(bench, lambda state: all(node["answers"] for node in state["nodes"]))
@@ -102,3 +129,31 @@ async def test_tasks_of_an_engine_that_is_killed_move_to_another_and_it_is_used_
         volumes = engine.docker("volume", "ls", "--format", "{{.Name}}").stdout.decode().split()
         assert not [name for name in volumes if any(run in name for run in runs)]
         assert engine.docker("images", "--format", "{{.Repository}}").stdout == b"dockwright/runtime\n"
+
+
+async def test_tasks_of_an_engine_that_never_answers_again_move_and_what_is_left_there_is_told(
+    tmp_path: Path, engine: Engine
+) -> None:
+    async with ScriptedApi(scripts={**SCRIPTS, "slow": SLOW}) as api:
+        bench = new_bench(tmp_path, engine, api)
+        bench.write_tasks(*((f"t{number}", "slow", {"image": "shell.tar"}) for number in range(2)))
+        process = await bench.start("--on", "docker:default,there")
+        await bench.until_asked(t0=2, t1=2)
+        assert at_work(await ask(bench.out, {"do": "list"})) == {"t0": "default", "t1": "there"}
+
+        engine.wedge()
+        try:
+            await until(bench, lambda state: at_work(state)["t1"] == "default")
+            await bench.until_asked(t1=3)
+            release(bench, engine, {"t0": "default", "t1": "default"})
+            code, out, err = await ended(process)
+        finally:
+            engine.wedge(wedged=False)
+
+        assert (code, err, bench.statuses()) == (0, "", {"t0": "verified", "t1": "verified"})
+        gone = "did not answer. What it may still have of this batch goes away with:"
+        assert f"there {gone} DOCKER_HOST={engine.host} dockwright gc\n" in out
+        assert engine.docker("ps", "-aq").stdout != b""
+        collected = await bench.start(command=("gc",), DOCKER_HOST=engine.host, TMPDIR=str(tmp_path))
+        code, _, err = await ended(collected)
+        assert (code, err, engine.docker("ps", "-aq").stdout) == (0, "", b"")

@@ -56,6 +56,18 @@ async def test_after_failures_in_a_row_nothing_starts_until_the_engine_answers()
     assert not guard.is_open
 
 
+async def test_nobody_is_kept_waiting_who_can_go_to_another_engine() -> None:
+    async def probe() -> None:
+        raise SandboxError("away")
+
+    guard = Guard(waits=False, probe=probe)
+    for _ in range(3):
+        await fail(guard, SandboxError("broke"))
+    with pytest.raises(SandboxError, match=r"^away$"):
+        async with guard:
+            pass
+
+
 async def test_a_success_between_failures_and_a_missing_image_are_no_reason_to_stop() -> None:
     guard = Guard(probe=nothing)
     for _ in range(4):

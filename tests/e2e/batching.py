@@ -95,7 +95,7 @@ def left_behind(runs: Sequence[str]) -> list[str | None]:
 
     client = docker.from_env()
     try:
-        names = [container.name for container in client.containers.list(all=True)]
+        names = [container.name for container in client.containers.list(all=True, ignore_removed=True)]
         names += (volume.attrs["Name"] for volume in client.volumes.list())
         return [name for name in names if any(run in str(name) for run in runs)]
     finally:

@@ -114,7 +114,9 @@ def leftovers(run: str) -> list[str]:
     client = connect()
     try:
         mine: dict[str, str | list[str] | bool] = {"label": LABEL}
-        containers = [thing.name or "?" for thing in client.containers.list(all=True, filters=mine)]
+        containers = [
+            thing.name or "?" for thing in client.containers.list(all=True, filters=mine, ignore_removed=True)
+        ]
         volumes = [thing.name or "?" for thing in client.volumes.list(filters=mine)]
         return [name for name in (*containers, *volumes) if run in name]
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from dockwright.testing.scripted_api import Script, ScriptedApi, Turn, tool_use
 
 COSTLY = {"input_tokens": 500, "output_tokens": 20_000}
 SLOW: Script = (Turn([WRITE]), Turn([tool_use("Bash", {"command": "sleep 5"})]), *SCRIPTS["works"][1:])
+PING = tool_use("Bash", {"command": "redis-cli -u $REDIS_URL ping > made.txt"})
 MORE: dict[str, Script] = {
     **SCRIPTS,
+    "pings": (Turn([PING]), *SCRIPTS["works"][1:]),
     "slow": SLOW,
     "costly": [
         Turn([tool_use("Bash", {"command": f"echo {number} >> made.txt"})], usage=COSTLY) for number in range(10)
@@ -50,7 +53,9 @@ async def test_two_hundred_tasks_come_to_their_ends_in_the_order_of_the_list(tmp
 
 
 @pytest.mark.docker
-async def test_a_lost_sandbox_is_tried_again_under_a_new_name_and_other_ends_are_not(tmp_path: Path) -> None:
+async def test_a_task_whose_sandbox_was_lost_goes_on_from_its_last_checkpoint_and_other_ends_are_not_tried_again(
+    tmp_path: Path,
+) -> None:
     async with ScriptedApi(scripts=MORE) as api:
         bench = Bench(tmp_path, "docker", api)
         bench.write_tasks(("lost", "slow", {}), ("refused", "refuses", {}), ("failed", "works", {"check": ["false"]}))
@@ -69,10 +74,32 @@ async def test_a_lost_sandbox_is_tried_again_under_a_new_name_and_other_ends_are
         assert {line.id: (line.status, line.attempt) for line in bench.results()} == {
             "lost": ("verified", 2), "refused": ("refused", 1), "failed": ("checks_failed", 1),
         }  # fmt: skip
-        (again,) = (line for line in bench.results() if line.id == "lost")
-        assert again.run.endswith("-2")
+        assert bench.asked()["lost"] == 4  # no turn was asked for twice
         assert "[again/3] lost" in out
-        assert left_behind([started.run, *(line.run for line in bench.results())]) == []
+        assert left_behind([line.run for line in bench.results()]) == []
+
+
+@pytest.mark.docker
+async def test_many_tasks_with_services_make_no_network_and_leave_nothing(tmp_path: Path) -> None:
+    client, began = connect(), int(time.time())
+    async with ScriptedApi(scripts=MORE) as api:
+        bench = Bench(tmp_path, "docker", api)
+        names = [f"t{number}" for number in range(12)]
+        few = {"deliver": "patch", "check": [], "services": ["redis"]}
+        bench.write_tasks(*((name, "pings", few) for name in names))
+        code, _, err = await bench.run("-j", "6")
+
+        lines = bench.results()
+        assert (code, err, [(line.id, line.status) for line in lines]) == (0, "", [(name, "done") for name in names])
+        assert all("+PONG" in (bench.out / str(line.patch)).read_text() for line in lines)
+        made = client.events(
+            since=began, until=int(time.time()) + 1, filters={"type": "network", "event": "create"}, decode=True
+        )
+        others = ("test-", "gc-")  # of tests that run at the same time
+        networks = [event["Actor"]["Attributes"]["name"] for event in made]
+        assert [name for name in networks if not name.startswith(others)] == []
+        assert left_behind([line.run for line in lines]) == []
+    client.close()
 
 
 @pytest.mark.docker

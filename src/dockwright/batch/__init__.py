@@ -115,8 +115,10 @@ async def batch(
         board.say(f"\n{out / RESULTS}")
         for name in silent:
             there = f"DOCKER_HOST={settings.engines[name]} " if name in settings.engines else ""
-            how = f"on it: docker ps -a --filter label={LABEL}" if settings.ray else f"with {there}dockwright gc"
-            board.say(f"{name or 'The engine'} did not answer. Remove what it may still have of this batch {how}")
+            how = f"goes away with: {there}dockwright gc"
+            if settings.ray:
+                how = f"is listed there by: docker ps -a --filter label={LABEL}"
+            board.say(f"{name or 'The engine'} did not answer. What it may still have of this batch {how}")
         if unfinished := len(listed) - sum(line.status not in AGAIN for line in lines):
             more = " with a higher --total-budget" if means.purse.empty else ""
             board.say(f"{unfinished} of {len(listed)} are not finished. The same command goes on with them{more}.")

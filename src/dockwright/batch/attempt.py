@@ -43,11 +43,11 @@ class Attempts:
 
     async def __call__(self, listed: ListedTask) -> None:
         """Do a task, with a line of results for each attempt. Never raises for what happens in the task."""
-        row, task = self.board.add(listed.id), task_of(listed)
+        row, task, lost_on = self.board.add(listed.id), task_of(listed), set[Node]()
         for number in range(1, self.retries + 2):
             result, again = row.result, False
             try:
-                result = await self._attempt(listed, task, row, number)
+                result = await self._attempt(listed, task, row, lost_on)
                 self.results.add(ResultLine.of(listed, task.run, number, result, row.node))
                 again = result.status in RETRIED and number <= self.retries and await self._may_go_on()
             finally:
@@ -56,16 +56,17 @@ class Attempts:
                 return
             await asyncio.sleep(min(self.pause * 2 ** (number - 1), _LONGEST_PAUSE))
 
-    async def _attempt(self, listed: ListedTask, task: Task, row: Row, number: int) -> RunResult:
+    async def _attempt(self, listed: ListedTask, task: Task, row: Row, lost_on: set[Node]) -> RunResult:
         try:
-            async with self.nodes.least_loaded() as node:
+            async with self.nodes.least_loaded(lost_on) as node:
                 row.node = node.name
-                if number == 1:
-                    move_aside(self.out / listed.id)
+                if lost_on:
+                    await node.reap({task.run})  # it may have another name of an engine that this was lost on
                 else:
-                    await node.reap({task.run})  # it may be the very engine that the attempt before was on
+                    move_aside(self.out / listed.id)
                 result = await self._on(node, listed, task, row)
                 if result.status in RETRIED:
+                    lost_on.add(node)
                     self.nodes.lose(node, task.run)
                 return result
         except asyncio.CancelledError:  # asked twice to stop, or before there was anything to stop

@@ -52,7 +52,7 @@ class Cluster(Nodes):
             await self._disconnect()
 
     @asynccontextmanager
-    async def least_loaded(self) -> AsyncIterator[Node]:
+    async def least_loaded(self, tried: Collection[Node] = ()) -> AsyncIterator[Node]:
         """As Ray sees it: where it has a slot for another attempt. Waits for one."""
         await self.ready()
         async with self._told("slots") as node:

@@ -85,10 +85,11 @@ class Nodes:
         return [(node.name, self._at_work[node], node not in self._awaited) for node in self._all]
 
     @asynccontextmanager
-    async def least_loaded(self) -> AsyncIterator[Node]:
-        """Held while an attempt is at work there. Raises SandboxError where all have been away for too long."""
+    async def least_loaded(self, tried: Collection[Node] = ()) -> AsyncIterator[Node]:
+        """Held while an attempt is at work there; one that was tried only where there is no other. Raises SandboxError
+        where all have been away for too long."""
         await self.ready()
-        node = min(self._there, key=self._at_work.__getitem__)
+        node = min(self._there, key=lambda node: (node in tried, self._at_work[node]))
         self._at_work[node] += 1
         try:
             yield node
@@ -137,7 +138,9 @@ class Nodes:
     def _ask(self, node: Node) -> None:
         async def answer() -> None:
             await node.ready()
-            await node.reap(self.lost[node])
+            lost = set(self.lost[node])
+            await node.reap(lost)
+            self.lost[node] -= lost  # one of them may be here again when the next is lost
             del self._awaited[node]
 
         self._awaited[node] = asyncio.create_task(answer())

@@ -96,6 +96,12 @@ def persist(remove: Callable[[], object]) -> None:
 
 
 def _cause(error: BaseException) -> str:
+    """What the system said, which the SDK wraps several times."""
+    at: BaseException | None = error
+    while at is not None:
+        if isinstance(at, OSError) and at.strerror:
+            return at.strerror
+        at = at.__cause__ or at.__context__
     return str(error.__cause__ or error).strip().rstrip(".")
 
 
