@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from dockwright.batch.control import ask
 from dockwright.events import RunStarted, Usage
 from dockwright.journal import read
 from dockwright.prices import price
+from dockwright.sandbox.address import find_engine
 from dockwright.sandbox.engine import connect
 from dockwright.testing.scripted_api import Script, ScriptedApi, Turn, tool_use
 
@@ -81,13 +83,15 @@ async def test_a_task_whose_sandbox_was_lost_goes_on_from_its_last_checkpoint_an
 
 @pytest.mark.docker
 async def test_many_tasks_with_services_make_no_network_and_leave_nothing(tmp_path: Path) -> None:
+    """On an engine that is named: nothing is looked for where the environment says that one is."""
     client, began = connect(), int(time.time())
     async with ScriptedApi(scripts=MORE) as api:
         bench = Bench(tmp_path, "docker", api)
         names = [f"t{number}" for number in range(12)]
         few = {"deliver": "patch", "check": [], "services": ["redis"]}
         bench.write_tasks(*((name, "pings", few) for name in names))
-        code, _, err = await bench.run("-j", "6")
+        named = ("--on", f"docker:{find_engine(os.environ).url}")
+        code, _, err = await ended(await bench.start("-j", "6", *named, DOCKER_HOST=f"unix://{tmp_path}/none.sock"))
 
         lines = bench.results()
         assert (code, err, [(line.id, line.status) for line in lines]) == (0, "", [(name, "done") for name in names])
