@@ -96,7 +96,8 @@ async def batch(
         before = [line.status for task in listed if task.id not in doing and (line := results.last.get(task.id))]
         async with _means(config, host, out, settings) as means:
             if settings.engines or settings.ray:
-                await check_engines(means.engines, images_of(todo, config, pull=settings.pull))
+                wanted = images_of(todo, config, pull=settings.pull)
+                await check_engines(means.engines, wanted, ray=bool(settings.ray))
             await means.nodes.reap(runs_of(todo, out))  # of a process that was killed
             with Board(console, len(listed), before, means.facts) as board:
                 jobs = settings.jobs

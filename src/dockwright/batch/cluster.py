@@ -85,8 +85,11 @@ class Cluster(Nodes):
         await self._look()
 
     async def _look(self) -> None:
-        async with self._told("nodes") as nodes:
-            self._all = self._locals(nodes)
+        try:
+            async with asyncio.timeout(_START_SECONDS), self._told("nodes") as nodes:
+                self._all = self._locals(nodes)
+        except TimeoutError as error:
+            raise SandboxError(f"The Ray cluster gave no answer within {_START_SECONDS:g} s.") from error
 
     async def _connect(self) -> None:
         self._folder = Path(mkdtemp(prefix="dockwright-ray-"))

@@ -16,15 +16,17 @@ from dockwright.services.kinds import IMAGE
 from dockwright.tasks import ListedTask
 
 
-async def check_engines(nodes: Sequence[Local], wanted: set[str]) -> None:
-    """Raises ConfigError saying which engines do not answer, and which lack images and how they get them."""
+async def check_engines(nodes: Sequence[Local], wanted: set[str], *, ray: bool) -> None:
+    """Raises ConfigError saying which engines do not answer, and which lack images and how they get them. `ray` where
+    they are those of the nodes of a cluster."""
 
     async def fault_of(node: Local) -> str:
         try:
             missing = " ".join(await node.images.missing(sorted(wanted)))
         except SandboxError as error:
             return str(error)
-        return missing and f"it has no {missing}: docker save {missing} | docker -H {node.guard.address} load"
+        docker = f"ssh {node.name} docker" if ray else f"docker -H {node.guard.address}"
+        return missing and f"it has no {missing}: docker save {missing} | {docker} load"
 
     faults = await asyncio.gather(*map(fault_of, nodes))
     if any(faults):

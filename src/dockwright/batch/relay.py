@@ -51,7 +51,8 @@ class Slot:
                 (await _dial())[1].close()
             except OSError as error:
                 if time.monotonic() > until:
-                    raise OSError(f"no Docker engine answers on {ray.util.get_node_ip_address()}: {error}") from error
+                    at = f"{find_engine(os.environ).url} on {ray.util.get_node_ip_address()}"
+                    raise OSError(f"no Docker engine takes connections at {at}") from error
                 await asyncio.sleep(1)
             else:
                 return str(ray.get_runtime_context().get_node_id())
@@ -98,7 +99,7 @@ async def _dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if kind in ("tcp", "http"):
             host, _, port = where.rpartition(":")
             return await asyncio.open_connection(host.strip("[]"), int(port))
-    raise OSError(f"{found.url}, found by {found.how}, cannot be carried")
+    raise OSError(f"{found.url} cannot be carried")
 
 
 class Relay:
@@ -112,6 +113,7 @@ class Relay:
         self._link: Any = ray.remote(**_ONCE)(Link)
         self._links: dict[str, Any] = {}
         self._heard: set[str] = set()
+        self._opening = asyncio.Lock()
         self._serving: set[asyncio.Task[None]] = set()
 
     async def listen(self) -> None:
@@ -125,9 +127,10 @@ class Relay:
             task.add_done_callback(self._serving.discard)
 
         path = self._folder / name[:_SHORT]
-        if name not in self._heard:
-            self._heard.add(name)
-            await asyncio.start_unix_server(accept, path)
+        async with self._opening:
+            if name not in self._heard:
+                await asyncio.start_unix_server(accept, path)
+                self._heard.add(name)
         return path
 
     async def _hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -220,8 +223,10 @@ def _cause(error: BaseException) -> str:
 
 
 def connect(where: str) -> None:
-    """Raises what Ray raises, OSError, and LookupError."""
+    """Raises ValueError, what Ray raises, OSError, and LookupError."""
     host, _, port = where.rpartition(":")
+    if "://" in where:
+        raise ValueError("not this machine but a client would be in the cluster; name the head itself, HOST:6379")
     if host:  # Ray itself would try for minutes
         socket.create_connection((host, int(port)), _HELLO_SECONDS).close()
     ray.cloudpickle.register_pickle_by_value(sys.modules[find_engine.__module__])
