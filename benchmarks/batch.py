@@ -2,7 +2,8 @@
 
 Both sides do the same tasks at the same concurrency, one after the other in the same run, so that a slow machine slows
 both. Printed are throughput, memory, the time over the bare sum of what the tools took, the ratio of both sides, and
-how many networks the engine has more than before: none, also for `64 --services redis`.
+how many networks the engine has more than before: none, also for `64 --services redis`. A batch that takes more of
+anything than one process each is a failure.
 """
 
 from __future__ import annotations
@@ -107,6 +108,8 @@ async def main(tasks: int, more: list[str]) -> None:
     print(f"{'ratio':<22} 1/{wall:.1f} of the time, 1/{cpu:.1f} of the processor time")
     print(f"{'memory of the batch':<22} {peak:.0f} MiB (aim 400)")
     print(f"{'networks left over':<22} {networks() - before}")
+    if min(wall, cpu) < 1:
+        raise SystemExit("the batch takes more than one process each")
 
 
 if __name__ == "__main__":

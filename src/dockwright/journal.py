@@ -128,11 +128,11 @@ class Journal:
             return DiskFull(
                 f"The disk is full: the next step could not be written to {self.path} ({error.strerror}), so it "
                 "was not taken. What was written is kept. "
-                f"Free space there, then: dockwright resume {self.path.parent.name}"
+                f"Free space there, then: dockwright resume {self.path.parent}"
             )
         return JournalError(
             f"Writing the journal {self.path} failed: {error.strerror}. What was written is kept. "
-            f"Mend that, then: dockwright resume {self.path.parent.name}"
+            f"Mend that, then: dockwright resume {self.path.parent}"
         )
 
     def __enter__(self) -> Journal:

@@ -60,7 +60,7 @@ class Redaction:
         changed = {
             name: new
             for name in type(event).model_fields
-            if (new := self._value(old := getattr(event, name))) is not old
+            if (new := self.value(old := getattr(event, name))) is not old
         }
         return event.model_copy(update=changed) if changed else event
 
@@ -76,20 +76,21 @@ class Redaction:
         """Much faster than the pattern, which is needed only where there is something."""
         return any(form in text for form in self._names)
 
-    def _value(self, value: object) -> object:
+    def value(self, value: object) -> object:
+        """Whatever events and settings are made of, without secrets; the same object where it holds none."""
         match value:
             case str():
                 return self.text(value)
             case dict():
-                new = {self._value(key): self._value(item) for key, item in value.items()}
+                new = {self.value(key): self.value(item) for key, item in value.items()}
                 same = all(a is b for a, b in zip(new.items(), value.items(), strict=False)) and len(new) == len(value)
                 return value if same or new == value else new
             case list() | tuple():
-                items = [self._value(item) for item in value]
+                items = [self.value(item) for item in value]
                 same = all(new is old for new, old in zip(items, value, strict=True))
                 return value if same else type(value)(items)
             case BaseModel():
-                fields = {name: self._value(getattr(value, name)) for name in type(value).model_fields}
+                fields = {name: self.value(getattr(value, name)) for name in type(value).model_fields}
                 changed = {name: new for name, new in fields.items() if new is not getattr(value, name)}
                 return value.model_copy(update=changed) if changed else value
             case _:

@@ -66,7 +66,8 @@ class RunResult(BaseModel):
     `tool_calls` the finished calls by tool name. `seconds` is the time from the first event to the last. `checks` are
     those of the last proof, `baseline` the same on the base commit alone where that was asked for, and
     `changed_check_files` what the checks stand on and the agent changed. `claims` are the report's, with the verdict on
-    each. `patch` is a path on the host. `network` is what was asked of the network, denied or not.
+    each. `patch` is a path on the host. `network` is what was asked of the network, denied or not. `resumed`
+    is how often the run was taken up again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -100,6 +101,7 @@ class RunResult(BaseModel):
     notes: tuple[Noted, ...] = ()
     network: tuple[NetworkAsked, ...] = ()
     left_out: tuple[str, ...] = ()
+    resumed: int = 0
 
     @classmethod
     def from_events(cls, events: Iterable[Event]) -> RunResult:
@@ -125,7 +127,9 @@ class RunResult(BaseModel):
                 return {"checks": (), "baseline": (), "changed_check_files": event.changed_check_files, **_NOT_ENDED}
             case SandboxStarted(purpose="proof"):
                 return dict(_NOT_ENDED)
-            case Prompted() | TurnStarted() | Resumed():  # a run that had ended is taken up again
+            case Resumed():
+                return {"resumed": self.resumed + 1, **_NOT_ENDED}
+            case Prompted() | TurnStarted():  # a run that had ended is taken up again
                 return dict(_NOT_ENDED)
             case Restored():
                 return {"summary": "", "sections": {}, "checks": (), **_NOT_ENDED}

@@ -9,12 +9,15 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tests.repositories import new_repository
 
 from dockwright.batch import ResultLine
+from dockwright.events import Answered
+from dockwright.journal import read
 from dockwright.testing.scripted_api import Fault, Script, ScriptedApi, Turn, text, tool_use
 
 PERSONA = "---\nname: smith\ndescription: builds things\nmodel: haiku\n---\nYou build things.\n"
@@ -22,7 +25,11 @@ REPORT = tool_use("SubmitReport", {"summary": "It is done.", "changes": ["made.t
 WRITE = tool_use("Write", {"file_path": "/workspace/made.txt", "content": "made\n"})
 STALL = (Fault("stall", at="start", seconds=600),)
 WORKS: Script = (Turn([WRITE]), Turn([REPORT]), "Done.")
+STEPS = [Turn([tool_use("Bash", {"command": f"echo {number} >> made.txt"})]) for number in range(4)]
 SCRIPTS: dict[str, Script] = {
+    "steps": (*STEPS, *WORKS[1:]),
+    "stalls-at-2": (STEPS[0], replace(STEPS[1], faults=STALL), *STEPS[2:], *WORKS[1:]),
+    "stalls-at-4": (*STEPS[:3], replace(STEPS[3], faults=STALL), *WORKS[1:]),
     "works": WORKS,
     "silent": (Turn([WRITE]), "Done.", "Really done."),
     "endless": [Turn([tool_use("Bash", {"command": f"echo {number} >> made.txt"})]) for number in range(9)],
@@ -30,6 +37,10 @@ SCRIPTS: dict[str, Script] = {
     "stalls-once": (Turn([WRITE]), Turn([REPORT], faults=STALL), "Done."),
     "stalls": (Turn([WRITE]), Turn([REPORT], faults=STALL * 9), "Done."),
     "dies-once": (Turn([WRITE], faults=(Fault("http", status=400, error="invalid_request_error"),)), *WORKS[1:]),
+}
+UNBROKEN: dict[str, Script] = {
+    name: [replace(turn, faults=()) if isinstance(turn, Turn) else turn for turn in script]
+    for name, script in SCRIPTS.items()
 }
 
 
@@ -70,18 +81,43 @@ class Bench:
     def results(self) -> list[ResultLine]:
         return [ResultLine.model_validate_json(line) for line in (self.out / "results.jsonl").read_bytes().splitlines()]
 
+    def patch(self, line: ResultLine) -> bytes:
+        return (self.out / str(line.patch)).read_bytes()
+
     def statuses(self) -> dict[str, str]:
         return {line.id: line.status for line in self.results()}
 
     def asked(self) -> Counter[str]:
         """How many requests each task has made."""
-        bodies = (json.dumps(request.body["messages"][0]) for request in self._api.requests)
-        return Counter(body.partition("Task <")[2].partition(">")[0] for body in bodies)
+        return Counter(id_ for id_, _ in self.requests())
+
+    def requests(self) -> list[tuple[str, int]]:
+        """The task of each request, and which of its turns was asked for, from 0."""
+        found = []
+        for request in self._api.requests:
+            first, *more = request.body["messages"]
+            id_ = json.dumps(first).partition("Task <")[2].partition(">")[0]
+            found.append((id_, sum(message["role"] == "assistant" for message in more)))
+        return found
+
+    def answered(self) -> Counter[str]:
+        """How many answers each task has in its journal."""
+        found = Counter[str]()
+        for path in self.out.glob("*/journal.jsonl"):
+            found[path.parent.name] = sum(isinstance(event, Answered) for event in read(path))
+        return found
 
     async def until_asked(self, **wanted: int) -> None:
         async with asyncio.timeout(30):
             while not self.asked() >= Counter(wanted):
                 await asyncio.sleep(0.02)
+
+
+def plain(line: ResultLine) -> object:
+    """But for times, ids and how often it was taken up."""
+    varying = {"run", "started", "seconds", "branch", "commit", "repo", "task_sha256", "resumed"}
+    told = line.model_dump(mode="json", exclude=varying)
+    return told | {"checks": [{**check, "seconds": 0} for check in told["checks"]]}
 
 
 async def ended(process: Process) -> tuple[int | None, str, str]:

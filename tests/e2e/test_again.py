@@ -57,10 +57,11 @@ async def test_a_run_at_its_limit_is_taken_back_and_goes_on_from_there(desk: Des
 
 
 async def test_a_fork_is_a_run_of_its_own_and_the_first_is_not_touched(desk: Desk) -> None:
-    await desk.run([BEGIN, DESTROY, Turn([REPORT]), "Done."])
+    desk.env = {"TOKEN": "hunter2!"}
+    await desk.run([BEGIN, DESTROY, Turn([REPORT]), "Done."], "--secret", "TOKEN")
     first = desk.runs[-1]
     before, branch = everything(first), desk.git("rev-parse", f"dockwright/{first.name}")
-    code, said = await desk.call(None, "fork", f"{first.name}@1", "--task", "Look around.")
+    code, said = await desk.call(None, "fork", f"{first.name}@1", "--task", "Look around with hunter2!")
     assert code == 0, said
     (second,) = (folder for folder in desk.runs if folder != first)
     assert second.name in said
@@ -68,7 +69,8 @@ async def test_a_fork_is_a_run_of_its_own_and_the_first_is_not_touched(desk: Des
         code, said = await desk.call(api, "resume", second.name)
         assert (code, len(api.requests)) == (0, 3), said
         asked = [block.get("text") for block in api.requests[0].body["messages"][-1]["content"]]
-        assert "Look around." in asked
+        assert "Look around with [TOKEN]" in asked
+    assert [path for path in second.rglob("*") if path.is_file() and b"hunter2!" in path.read_bytes()] == []
     assert results(second)[-2] == SEEN
     assert next(event.cost for event in read(second / "journal.jsonl") if isinstance(event, Answered)) == 0
     assert everything(first) == before

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.e2e.batching import SCRIPTS, Bench, ended, left_behind
+from tests.e2e.batching import SCRIPTS, UNBROKEN, Bench, ended, left_behind, plain
 from tests.repositories import git
 
 from dockwright.testing.scripted_api import ScriptedApi
+
+SERVED = {"serve": "python3 -m http.server 8000", "probe": "http://localhost:8000/made.txt"}
 
 
 @pytest.mark.docker
@@ -20,28 +24,28 @@ async def test_each_task_gets_its_own_end_and_a_finished_one_is_never_asked_agai
     async with ScriptedApi(scripts=SCRIPTS) as api:
         bench = Bench(tmp_path, "docker", api)
         bench.write_tasks(
-            ("verified", "works", {"tags": ["a"], "metadata": {"ticket": 7}}),
+            ("verified", "works", {"tags": ["a"], "metadata": {"ticket": 7}, **SERVED}),
             ("done", "works", {"check": [], "deliver": "patch"}),
-            ("failed", "works", {"check": ["true", "grep other made.txt"]}),
+            ("failed", "works", {"check": ["true", "grep other made.txt"], "repairs": 1}),
             ("unverified", "silent", {}),
             ("limit", "endless", {"turns": 3}),
             ("refused", "refuses", {}),
         )
-        code, out, err = await bench.run("-j", "3")
+        code, out, err = await bench.run("-j", "3", "--atif")
 
         lines = bench.results()
         assert (code, err) == (5, "")
         assert [(line.id, line.status, line.exit_code, line.turns) for line in lines] == [
             ("verified", "verified", 0, 3),
             ("done", "done", 0, 3),
-            ("failed", "checks_failed", 3, 3),
+            ("failed", "checks_failed", 3, 4),
             ("unverified", "unverified", 4, 3),
             ("limit", "limit", 5, 3),
             ("refused", "refused", 6, 2),
         ]
         assert [[(check.command, check.exit_code) for check in line.checks] for line in lines] == [
-            [("test -e made.txt", 0)], [], [("true", 0), ("grep other made.txt", 1)],
-            [("test -e made.txt", 0)], [], [],
+            [("test -e made.txt", 0), (f"{SERVED['serve']}; GET {SERVED['probe']}", 0)], [],
+            [("true", 0), ("grep other made.txt", 1)], [("test -e made.txt", 0)], [], [],
         ]  # fmt: skip
         assert (lines[0].tags, lines[0].metadata) == (("a",), {"ticket": 7})
         branches = [f"dockwright/{line.run}" for line in lines if line.id != "done"]
@@ -52,6 +56,8 @@ async def test_each_task_gets_its_own_end_and_a_finished_one_is_never_asked_agai
         assert {path.name for path in (bench.out / "done").iterdir()} >= {
             "journal.jsonl", "report.md", "report.json", "changes.patch",
         }  # fmt: skip
+        told = [json.loads((bench.out / line.id / "trajectory.json").read_bytes()) for line in lines]
+        assert [each["session_id"] for each in told] == [line.run for line in lines]
         assert out.splitlines()[0] == "6 tasks, 3 at once"
         ends = [line.split()[1] for line in out.splitlines() if line.startswith("[")]
         assert sorted(ends) == sorted(line.id for line in lines)
@@ -65,15 +71,21 @@ async def test_each_task_gets_its_own_end_and_a_finished_one_is_never_asked_agai
         assert left_behind([line.run for line in lines]) == []
 
 
-@pytest.mark.bubblewrap
-async def test_after_a_kill_only_what_was_not_finished_is_done_again(tmp_path: Path) -> None:
+@pytest.mark.docker
+async def test_after_a_kill_half_done_tasks_go_on_and_come_to_what_they_would_have_without_it(tmp_path: Path) -> None:
+    tasks: list[tuple[str, str, dict[str, Any]]] = [
+        ("first", "works", {}),
+        ("second", "stalls-at-2", {}),
+        ("third", "stalls-at-4", {}),
+        ("last", "dies-once", {}),
+    ]
     async with ScriptedApi(scripts=SCRIPTS) as api:
-        bench = Bench(tmp_path, "bubblewrap", api)
-        bench.write_tasks(("first", "works", {}), ("second", "stalls-once", {}), ("third", "dies-once", {}))
-        killed = await bench.start("-j", "1")
-        await bench.until_asked(second=2)
+        bench = Bench(tmp_path, "docker", api)
+        bench.write_tasks(*tasks)
+        killed = await bench.start("-j", "2")
+        await bench.until_asked(first=3, second=2, third=4)
 
-        code, _, err = await bench.run("-j", "1")
+        code, _, err = await bench.run()
         assert code == 2
         assert err == (
             f"error: Another batch is at work in {bench.out}. Wait until it has ended, or choose another --out.\n"
@@ -85,17 +97,26 @@ async def test_after_a_kill_only_what_was_not_finished_is_done_again(tmp_path: P
         with (bench.out / "results.jsonl").open("ab") as file:
             file.write(b'{"id": "torn')
 
-        code, _, _ = await bench.run("-j", "3")
-        assert (code, bench.statuses()) == (7, {"first": "verified", "second": "verified", "third": "model_error"})
-        assert bench.asked() == {"first": 3, "second": 2 + 3, "third": 1}
-
+        code, out, _ = await bench.run("-j", "3")
+        assert (code, bench.statuses()["last"]) == (7, "model_error")
         code, _, err = await bench.run("-j", "3")
         assert (code, err) == (0, "")
-        assert bench.statuses() == dict.fromkeys(("first", "second", "third"), "verified")
-        assert bench.asked() == {"first": 3, "second": 5, "third": 1 + 3}
-        assert sorted(path.name for path in bench.out.iterdir() if path.is_dir()) == [
-            "first", "second", "second~1", "third", "third~1",
-        ]  # fmt: skip
+
+    async with ScriptedApi(scripts=UNBROKEN) as api:
+        (tmp_path / "whole").mkdir()
+        whole = Bench(tmp_path / "whole", "bubblewrap", api)
+        whole.write_tasks(*tasks)
+        assert (await whole.run("-j", "4"))[0] == 0
+
+    lines = bench.results()
+    broken_off = {"second": 1, "third": 1, "last": 1}
+    assert bench.asked() == whole.asked() + Counter(broken_off)
+    assert [line.resumed for line in lines] == [0, 1, 1, 1]
+    assert {line.split()[1] for line in out.splitlines() if "resumed" in line} == {"second", "third"}
+    assert [plain(line) for line in lines] == [plain(line) for line in whole.results()]
+    assert [bench.patch(line) for line in lines] == [whole.patch(line) for line in whole.results()]
+    assert sorted(path.name for path in bench.out.iterdir() if path.is_dir()) == ["first", "last", "second", "third"]
+    assert left_behind([line.run for line in lines]) == []
 
 
 @pytest.mark.bubblewrap
@@ -118,7 +139,7 @@ async def test_an_interrupt_starts_nothing_new_and_hands_over_what_there_is(tmp_
 
         code, _, err = await bench.run()
         assert (code, err, list(bench.statuses())) == (0, "", ["first", "second", "third"])
-        assert bench.asked() == {"first": 3, "second": 2 + 3, "third": 3}
+        assert bench.asked() == {"first": 3, "second": 2 + 2, "third": 3}
 
 
 @pytest.mark.docker

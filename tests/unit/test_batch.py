@@ -15,13 +15,18 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from dockwright import agent
-from dockwright.batch import AGAIN, WORST_FIRST, Flags, Order, ResultLine, Settings, batch, load_order, schema, worst
+from dockwright.batch import WORST_FIRST, Flags, Order, ResultLine, Settings, batch, load_order, schema, worst
+from dockwright.batch.attempt import task_of
+from dockwright.batch.begun import given_up, half_done
 from dockwright.config import Config, ModelSettings, SandboxSettings
 from dockwright.errors import ConfigError, ExitCode
-from dockwright.events import RunFinished, RunStarted, Status, Usage
+from dockwright.events import Answered, Event, Resumed, RunFinished, RunStarted, SandboxStarted, Status, Usage
 from dockwright.journal import Journal
+from dockwright.proof import Demands, Probe
+from dockwright.redaction import Redaction
 from dockwright.result import exit_code_of
 from dockwright.run.bench import Host
+from dockwright.run.order import save_order
 from dockwright.tasks import ListedTask
 from dockwright.tools import TOOLS
 
@@ -60,7 +65,9 @@ def results(out: Path) -> list[ResultLine]:
     return [ResultLine.model_validate_json(each) for each in (out / "results.jsonl").read_text().splitlines()]
 
 
-async def run(tasks: Sequence[ListedTask], out: Path, host: Host | None = None, jobs: int = 2) -> tuple[int, list[str]]:
+async def run(
+    tasks: Sequence[ListedTask], out: Path, host: Host | None = None, jobs: int = 2, settings: Settings | None = None
+) -> tuple[int, list[str]]:
     """Where no host is given there is no root file system for a sandbox, so that no task gets further than that."""
     file = io.StringIO()
     nobody = ModelSettings(api_key=SecretStr("sk"), base_url="http://127.0.0.1:9", attempts=1)
@@ -70,7 +77,7 @@ async def run(tasks: Sequence[ListedTask], out: Path, host: Host | None = None, 
         config,
         host or Host(root=out / "gone"),
         out,
-        Settings(jobs=jobs, retries=0),
+        settings or Settings(jobs=jobs, retries=0),
         Console(file=file, width=200),
     )
     return code, file.getvalue().splitlines()
@@ -88,18 +95,75 @@ async def test_the_last_line_of_each_task_counts_and_stays_in_the_order_of_the_l
     assert not list(out.glob(".results*"))
 
 
-@pytest.mark.parametrize("status", sorted(AGAIN))
-async def test_what_did_not_come_to_its_end_is_done_again_and_the_old_folder_kept(out: Path, status: Status) -> None:
-    (a,) = listed(out, "a")
-    write(out, line(a, status, run="old"))
-    for expected in (["a", "a~1"], ["a", "a~1", "a~2"]):
-        code, _ = await run([a], out)
+async def write_run(out: Path, task: ListedTask, *ends: Event, asked: str = "") -> None:
+    """A run of the task, as `asked` or as it is, with these events after its start."""
+    folder = out / task.id
+    folder.mkdir()
+    order = replace(task_of(task), run=f"run-{task.id}", asked=asked or task.sha256)
+    save_order(folder, order, Config(), Redaction())
+    with Journal(folder / "journal.jsonl") as journal:
+        started = RunStarted(
+            run=order.run, version="1", task=task.prompt, agent="smith", agent_sha256=task.agent.sha256, model="m",
+            repo=str(task.repo),
+        )  # fmt: skip
+        for event in (started, *ends):
+            await journal.append(event)
 
-        (again,) = results(out)
-        assert (code, again.status) == (8, "sandbox_lost")
-        assert again.run != "old"
-        assert again.reason.startswith(f"{out}/gone has neither")
-        assert sorted(path.name for path in out.iterdir() if path.is_dir()) == expected
+
+def ended(status: Status) -> RunFinished:
+    return RunFinished(status=status, exit_code=exit_code_of(status))
+
+
+RESUMED = Resumed(run="run-a", version="1", turn=1)
+IN_SANDBOX = SandboxStarted(purpose="work", backend="docker", id="a", image="", network="none", seconds=0.1)
+ANSWER = Answered(
+    turn=2, id="m", model="m", content=(), stop_reason="end_turn", usage=Usage(), cost=None, seconds=0.1
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ends", "goes_on"),
+    [
+        ([], True),
+        ([ended("interrupted")], True),
+        ([ended("model_error")], True),
+        ([ended("config_error")], True),
+        ([ended("limit")], True),
+        ([ended("bug")], False),
+        ([ended("refused")], False),
+        ([ended("sandbox_lost")], True),
+        ([ended("sandbox_lost"), RESUMED, ended("sandbox_lost")], True),
+        ([ended("sandbox_lost"), RESUMED, IN_SANDBOX, ANSWER, ended("sandbox_lost")], True),
+        ([ended("sandbox_lost"), RESUMED, IN_SANDBOX, ended("sandbox_lost")], False),
+        ([ended("sandbox_lost"), RESUMED, IN_SANDBOX, ended("interrupted")], True),
+    ],
+)
+async def test_a_run_goes_on_unless_it_ended_or_lost_a_second_sandbox_before_it_got_further(
+    out: Path, ends: list[Event], goes_on: bool
+) -> None:
+    (a,) = listed(out, "a")
+    await write_run(out, a, *ends)
+
+    assert (half_done(a, out / "a") is not None) == goes_on
+    assert given_up([a], out) == (set() if goes_on else {"run-a"})
+
+
+async def test_a_run_is_taken_up_under_its_name_and_one_of_a_task_that_was_changed_is_kept_aside(out: Path) -> None:
+    a, b, c = listed(out, "a", "b", "c")
+    await write_run(out, b, ended("interrupted"), asked=replace(b, base="v1").sha256)
+    write(out, line(c, "interrupted", run="run-c"))  # of which there is no order
+
+    for resumed in range(3):
+        before = results(out)
+        code, _ = await run([a, b, c], out)
+
+        lines = results(out)
+        assert (code, [each.status for each in lines]) == (8, ["sandbox_lost"] * 3)
+        assert all(each.reason.startswith(f"{out}/gone has neither") for each in lines)
+        assert {each.resumed for each in lines} == {resumed}
+        assert not resumed or [each.run for each in lines] == [each.run for each in before]
+        assert not {each.run for each in lines} & {"run-b", "run-c"}
+        assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["a", "b", "b~1", "c", "c~1"]
 
 
 async def test_a_task_whose_folder_was_removed_is_done_again(out: Path) -> None:
@@ -115,15 +179,8 @@ async def test_a_task_whose_folder_was_removed_is_done_again(out: Path) -> None:
 
 async def test_a_run_that_ended_before_its_line_was_written_is_not_done_again(out: Path) -> None:
     a, b = listed(out, "a", "b")
-    for task, prompt in ((a, a.prompt), (b, "something else")):
-        (out / task.id).mkdir()
-        with Journal(out / task.id / "journal.jsonl") as journal:
-            started = RunStarted(
-                run=f"run-{task.id}", version="1", task=prompt, agent="smith", agent_sha256=task.agent.sha256,
-                model="m", repo=str(task.repo),
-            )  # fmt: skip
-            await journal.append(started)
-            await journal.append(RunFinished(status="done", exit_code=0))
+    await write_run(out, a, ended("done"))
+    await write_run(out, b, ended("done"), asked="something else")
 
     await run([a, b], out)
 
@@ -223,14 +280,30 @@ def test_the_published_schema_is_that_of_the_lines() -> None:
     assert (PAGE.parent / "results.schema.json").read_text() == schema()
 
 
-async def test_what_was_asked_is_kept_whole_in_the_folder(out: Path) -> None:
-    tasks = listed(out, "a", "b")
-    await run(tasks, out)
+async def test_what_was_asked_is_kept_in_the_folder_but_for_secrets(out: Path) -> None:
+    a, b = listed(out, "a", "b")
+    b = replace(b, prompt="Log in with hunter2!", metadata={"password": "hunter2!"})
+    tasks = [replace(a, proof=Demands(serve="serve", probes=(Probe("http://localhost/", 204),)), repairs=2), b]
+    settings = Settings(flags=Flags(image="img"), budget=5.0, unknown_price=True, retries=0)
+    hidden = Redaction({"PASSWORD": "hunter2!"})
 
+    await run(tasks, out, Host(root=out / "gone", redaction=hidden), settings=settings)
     order = load_order(out)
 
-    assert order == Order(tuple(tasks), Flags())
-    assert [task.sha256 for task in order.tasks] == [task.sha256 for task in tasks]
+    kept = replace(b, prompt="Log in with [PASSWORD]", metadata={"password": "[PASSWORD]"}, hidden=True)
+    assert order == Order((tasks[0], kept), Flags(image="img"), 5.0, True)
+    assert [each.task_sha256 for each in results(out)] == [task.sha256 for task in order.tasks]
+    assert [path for path in out.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()] == []
+    assert await refused(list(order.tasks), out) == (
+        "Some tasks cannot be begun, so nothing was started.\nb: a secret was in what it asks for, and is not kept in "
+        "the folder. Start with the task file."
+    )
+
+    write(out, *(each.model_copy(update={"status": "done", "exit_code": 0}) for each in results(out)))
+    code, shown = await run(tasks, out, Host(redaction=hidden))  # finished ones are known again
+    assert (code, shown[0]) == (0, "2 tasks, 2 at once, 2 finished before")
+    code, shown = await run(order.tasks, out)
+    assert (code, shown[0]) == (0, "2 tasks, 2 at once, 2 finished before")
 
 
 def test_the_worst_end_decides() -> None:

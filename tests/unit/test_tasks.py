@@ -11,6 +11,7 @@ import pytest
 from dockwright import agent
 from dockwright.agent import Agent
 from dockwright.errors import ConfigError
+from dockwright.proof import Demands
 from dockwright.tasks import Defaults, ListedTask, read_tasks
 from dockwright.tasks.fields import KEYS
 
@@ -170,10 +171,11 @@ def test_what_the_work_depends_on_changes_the_hash_and_nothing_else_does(folder:
         replace(task, prompt="x"), replace(task, repo=folder / "api"), replace(task, agent=persona(folder, "smith")),
         replace(task, model="x"), replace(task, checks=()), replace(task, image="x"), replace(task, net=("none",)),
         replace(task, turns=1), replace(task, budget=1.0), replace(task, minutes=1.0), replace(task, deliver="none"),
+        replace(task, repairs=1), replace(task, proof=Demands(baseline=True)),
     ]  # fmt: skip
 
     assert same.sha256 == task.sha256
-    assert len({task.sha256, *(other.sha256 for other in others)}) == 12
+    assert len({task.sha256, *(other.sha256 for other in others)}) == 14
 
 
 MISTAKES: dict[str, tuple[str, str | bytes, list[str]]] = {

@@ -1,8 +1,8 @@
 """Many tasks, several at once, in one folder that tells at any moment how far they are.
 
 `results.jsonl` gets a line as each attempt ends. A task is finished when its last line says so and its folder is still
-there; whatever else is in the list is done when the batch is started again. What the tasks share (the pace of the API,
-the money, the engine, its disk, the snapshots of repositories) is made here.
+there; whatever else is in the list is done when the batch is started again, from where it stopped. What the tasks
+share (the pace of the API, the money, the engine, its disk, the snapshots of repositories) is made here.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from rich.console import Console
 
 from dockwright.batch import control
 from dockwright.batch.attempt import Attempts, check_all
+from dockwright.batch.begun import given_up
 from dockwright.batch.cluster import Cluster
 from dockwright.batch.engines import check_engines, images_of
-from dockwright.batch.folder import Flags, Order, alone, chosen, left, load_order, runs_of, save_order
+from dockwright.batch.folder import Flags, Order, alone, chosen, left, load_order, save_order
 from dockwright.batch.node import Local, Nodes
 from dockwright.batch.queue import Queue
 from dockwright.batch.results import (
@@ -39,6 +40,7 @@ from dockwright.events import JsonObject, Status
 from dockwright.gate.pace import Pace
 from dockwright.gate.purse import Account, Purse
 from dockwright.run.bench import Host, Shared, choose_place
+from dockwright.run.resume import ENDED
 from dockwright.sandbox.engine import LABEL
 from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.images import Images
@@ -59,9 +61,9 @@ _SNAPSHOTS, _ACCOUNT = ".snapshots", ".spent.jsonl"
 @dataclass(frozen=True)
 class Settings:
     """`budget` is in US dollars for all tasks, `disk` in bytes for images that are brought. `retries` is how often a
-    task goes on whose sandbox was lost. `engines` are addresses by name, none for the usual one; `ray` is the address
-    of a Ray cluster with others, or "". `only` are the last statuses of the tasks to do, None for all that are not
-    finished."""
+    task is tried again whose sandbox was lost. `engines` are addresses by name, none for the usual one; `ray` is the
+    address of a Ray cluster with others, or "". `only` are the last statuses of the tasks to do, None for all that are
+    not finished. `predictions` and `atif` are files for others that are written, too."""
 
     jobs: int = 2
     budget: float | None = None
@@ -73,6 +75,7 @@ class Settings:
     ray: str = ""
     only: frozenset[Status] | None = None
     predictions: bool = False
+    atif: bool = False
     flags: Flags = field(default_factory=Flags)
 
 
@@ -87,28 +90,33 @@ async def batch(
     """
     with alone(out):
         results = Results(out)
-        todo = left(listed, results, out)
+        shown = [task.without_secrets(host.redaction) for task in listed]
+        unfinished = left(shown, results, out)
         if settings.only is not None:
-            todo = chosen(listed, results, settings.only)
+            unfinished = chosen(shown, results, settings.only)
+        doing = {task.id for task in unfinished}
+        todo = [task for task in listed if task.id in doing]
         check_all(todo, config, priced=settings.budget is not None and not settings.unknown_price)
-        save_order(out, Order(tuple(listed), settings.flags))
-        doing = {task.id for task in todo}
+        order = Order(tuple(listed), settings.flags, settings.budget, settings.unknown_price)
+        save_order(out, order, host.redaction)
         before = [line.status for task in listed if task.id not in doing and (line := results.last.get(task.id))]
         async with _means(config, host, out, settings) as means:
             if settings.engines or settings.ray:
                 wanted = images_of(todo, config, pull=settings.pull)
                 await check_engines(means.engines, wanted, ray=bool(settings.ray))
-            await means.nodes.reap(runs_of(todo, out))  # of a process that was killed
+            await means.nodes.reap(given_up(unfinished, out))  # of a process that was killed
             with Board(console, len(listed), before, means.facts) as board:
                 jobs = settings.jobs
                 said = f", {len(before)} finished before" if before else ""
                 board.say(f"{len(listed)} tasks, {jobs} at once{said}")
-                attempts = Attempts(means.config, out, results, board, means.nodes, host.redaction, settings.retries)
+                attempts = Attempts(
+                    means.config, out, results, board, means.nodes, host.redaction, settings.retries, settings.atif
+                )
                 queue = Queue(listed, todo, jobs, attempts, board.say, lambda: not means.purse.empty)
                 async with control.listening(out, Commands(queue, results, board, means)):
                     await queue.work()
-            runs = set() if queue.interrupted else {line.run for line in results.last.values()}
-            silent = await means.nodes.reap(runs)
+            ended = {line.run for line in results.last.values() if line.status in ENDED}
+            silent = await means.nodes.reap(set() if queue.interrupted else ended)
         lines = results.put_in_order(task.id for task in listed)
         if settings.predictions:
             write_predictions(out, lines)
@@ -120,9 +128,9 @@ async def batch(
             if settings.ray:
                 how = f"is listed there by: docker ps -a --filter label={LABEL}"
             board.say(f"{name or 'The engine'} did not answer. What it may still have of this batch {how}")
-        if unfinished := len(listed) - sum(line.status not in AGAIN for line in lines):
+        if missing := len(listed) - sum(line.status not in AGAIN for line in lines):
             more = " with a higher --total-budget" if means.purse.empty else ""
-            board.say(f"{unfinished} of {len(listed)} are not finished. The same command goes on with them{more}.")
+            board.say(f"{missing} of {len(listed)} are not finished. The same command goes on with them{more}.")
     if queue.interrupted:
         return ExitCode.INTERRUPTED
     return worst([*(line.exit_code for line in lines), *([ExitCode.LIMIT] if means.purse.empty else [])])

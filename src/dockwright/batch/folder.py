@@ -5,18 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from dockwright.batch.begun import begun
 from dockwright.batch.results import AGAIN, ResultLine, Results
 from dockwright.errors import ConfigError
-from dockwright.events import RunStarted, Status
-from dockwright.journal import JournalError, read
-from dockwright.result import RunResult
+from dockwright.events import Status
+from dockwright.redaction import Redaction
 from dockwright.tasks import ListedTask
 from dockwright.workspace.durable import write_durably
 
@@ -46,14 +46,23 @@ class Flags(BaseModel):
 
 @dataclass(frozen=True)
 class Order:
-    """What a batch was asked to do: its tasks, and the flags that its configuration was made with."""
+    """What a batch was asked to do: its tasks, the flags that its configuration was made with, and what holds its
+    money."""
 
     tasks: tuple[ListedTask, ...]
     flags: Flags
+    budget: float | None = None
+    unknown_price: bool = False
 
 
-def save_order(out: Path, order: Order) -> None:
-    write_durably(out / SAVED, TypeAdapter(Order).dump_json(order))
+def save_order(out: Path, order: Order, redaction: Redaction) -> None:
+    """Without secrets, so that a task that has one in it, or in the flags, can be done from the task file only."""
+    tasks = (task.without_secrets(redaction) for task in order.tasks)
+    flags = Flags.model_validate(redaction.value(order.flags))
+    if flags != order.flags:
+        tasks = (replace(task, hidden=True) for task in tasks)
+    kept = replace(order, tasks=tuple(tasks), flags=flags)
+    write_durably(out / SAVED, TypeAdapter(Order).dump_json(kept))
 
 
 def load_order(out: Path) -> Order:
@@ -83,10 +92,13 @@ def alone(out: Path) -> Iterator[None]:
 
 
 def left(listed: Sequence[ListedTask], results: Results, out: Path) -> list[ListedTask]:
-    """The tasks that are not finished. Raises ConfigError where what is in the folder does not belong to the list."""
+    """The tasks that are not finished; `listed` is without secrets. Raises ConfigError where what is in the folder
+    does not belong to the list."""
     for task in listed:
-        if not is_finished(results.last.get(task.id), out) and (line := _unwritten(task, out / task.id)):
-            results.add(line)
+        if is_finished(results.last.get(task.id), out):
+            continue
+        if (run := begun(task, out / task.id)) and run.result.status not in AGAIN:
+            results.add(ResultLine.of(task, run.run, 1, run.result))  # it ended just before it could be written down
     tasks = {task.id: task for task in listed}
     finished = [line for line in results.last.values() if is_finished(line, out)]
     if unknown := [line.id for line in finished if line.id not in tasks]:
@@ -117,31 +129,6 @@ def chosen(listed: Sequence[ListedTask], results: Results, only: frozenset[Statu
 
 def is_finished(line: ResultLine | None, out: Path) -> bool:
     return line is not None and line.status not in AGAIN and (out / line.id).is_dir()
-
-
-def _unwritten(task: ListedTask, folder: Path) -> ResultLine | None:
-    """The result of an attempt at this very task that ended just before it could be written down."""
-    try:
-        events = list(read(folder / "journal.jsonl"))
-    except (FileNotFoundError, NotADirectoryError, JournalError):
-        return None
-    result = RunResult.from_events(events)
-    started = next((event for event in events if isinstance(event, RunStarted)), None)
-    if started is None or result.status in AGAIN:
-        return None
-    was = (started.task, started.agent_sha256, started.repo, started.checks)
-    now = (task.prompt, task.agent.sha256, str(task.repo), task.checks)
-    return ResultLine.of(task, result.run, 1, result) if was == now else None
-
-
-def runs_of(tasks: Sequence[ListedTask], out: Path) -> set[str]:
-    """The runs that stand in the folders of tasks."""
-    runs = set()
-    for task in tasks:
-        with suppress(FileNotFoundError, NotADirectoryError, JournalError):
-            events = read(out / task.id / "journal.jsonl")
-            runs |= {event.run for event in events if isinstance(event, RunStarted)}
-    return runs
 
 
 def _is_replaceable(folder: Path) -> bool:

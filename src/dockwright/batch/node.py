@@ -34,8 +34,9 @@ class Node(Protocol):
     def name(self) -> str: ...
 
     async def carry_out(self, task: Task, config: Config, folder: Path, sinks: Sequence[Sink]) -> RunResult:
-        """Do a task in `folder`, or go on with what has been done of it there. Raises ConfigError and SandboxError of
-        what comes before the run; the run itself tells its ends in its result."""
+        """Do a task in `folder`, which is on this machine when it ends; where it is there already, go on with the run
+        in it. Raises ConfigError and SandboxError of what
+        comes before the run; the run itself tells its ends in its result."""
 
     async def ready(self) -> None:
         """Return as soon as it answers. Raises SandboxError where it has been away for too long."""
@@ -138,9 +139,9 @@ class Nodes:
     def _ask(self, node: Node) -> None:
         async def answer() -> None:
             await node.ready()
-            lost = set(self.lost[node])
-            await node.reap(lost)
-            self.lost[node] -= lost  # one of them may be here again when the next is lost
+            while gone := frozenset(self.lost[node]):
+                await node.reap(gone)
+                self.lost[node] -= gone  # they may go on there under the same names
             del self._awaited[node]
 
         self._awaited[node] = asyncio.create_task(answer())

@@ -45,16 +45,18 @@ class CheckLine(BaseModel):
 class ResultLine(BaseModel):
     """One attempt at a task that ended, as a line of results.jsonl.
 
-    `run` is the attempt's own id, `attempt` its number in that process, `node` which of several engines it was on.
-    `branch` and `commit` are in the task's repository, `patch` is a path from the folder of results.jsonl; null where
-    there is none. `cost` is in US dollars, null where a price is unknown. `seconds` is wall clock from `started`.
-    `tags` and `metadata` are the task's own. `task_sha256` changes with what was asked.
+    `run` is the attempt's own id, `attempt` its number in that process, `resumed` how often its run was taken up
+    again, `node` which of several engines it was on. `branch` and `commit` are in the task's repository, `patch` is a
+    path from the folder of results.jsonl; null where there is none. `cost` is in US dollars, null where a price is
+    unknown. `seconds` is wall clock from `started`. `tags` and `metadata` are the task's own. `task_sha256` changes
+    with what was asked.
     """
 
     model_config = ConfigDict(frozen=True)
     id: str
     run: str
     attempt: int = 1
+    resumed: int = 0
     node: str | None = None
     status: Status
     exit_code: int
@@ -95,6 +97,7 @@ class ResultLine(BaseModel):
 
 _COPIED = (
     "status", "exit_code", "reason", "model", "branch", "commit", "turns", "cost", "usage", "started", "seconds",
+    "resumed",
 )  # fmt: skip
 
 

@@ -70,11 +70,16 @@ def fork(
     """Begin a second attempt from the end of a turn, as a run of its own. The first is not touched. `resume` goes on
     with it."""
     from dockwright.run import fork as forking
+    from dockwright.run.order import load_order
 
     name, at, turn = place.rpartition("@")
     if not (at and turn.isascii() and turn.isdigit()):
         raise ConfigError(f"{place} names no turn of a run. Write RUN@TURN, as in 1a2b3c4d@6.")
-    folder: Path = wait_for(forking.fork(find_run(name), int(turn), task))
+    run = find_run(name)
+    if task:
+        _, config = load_order(run)
+        task = host(home.again(config)).redaction.text(task)
+    folder: Path = wait_for(forking.fork(run, int(turn), task))
     console().print(
         f"The run {folder.name} stands at the end of turn {turn}. Go on with: dockwright resume {folder.name}"
     )

@@ -11,16 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dockwright.cli.home import console, find_agent, host, load_config
+from dockwright.cli.home import console, demands, find_agent, host, load_config
 from dockwright.cli.options import (
+    Baseline,
     Checks,
     Image,
     Include,
+    MayChange,
+    Migrations,
     ModelName,
     Net,
     Persona,
+    Probes,
+    Repairs,
     Repo,
     Secret,
+    Seed,
+    Serve,
     Services,
     Setup,
     Turns,
@@ -55,6 +62,13 @@ def batch(
     agent: Persona = "backend-engineer",
     model: ModelName = None,
     check: Checks = None,
+    serve: Serve = None,
+    probe: Probes = None,
+    check_migrations: Migrations = None,
+    seed: Seed = None,
+    may_change: MayChange = None,
+    baseline: Baseline = False,
+    repairs: Repairs = 0,
     image: Image = None,
     sandbox: Where = None,
     net: Net = None,
@@ -90,6 +104,9 @@ def batch(
     predictions: Annotated[
         bool, typer.Option("--predictions", help="Write predictions.jsonl for SWE-bench, too.")
     ] = False,
+    atif: Annotated[
+        bool, typer.Option("--atif", help="Write each task's ATIF trajectory beside its report, too.")
+    ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of results.jsonl and exit.")] = False,
 ) -> None:
     """Do a list of tasks, several at once. Finished tasks are not done again when it is started anew."""
@@ -110,13 +127,15 @@ def batch(
         folder = tasks.expanduser().absolute()
         order = batching.load_order(folder)
         listed, flags = order.tasks, order.flags.with_those_of(flags)
+        total_budget = order.budget if total_budget is None else total_budget
+        unknown_price = unknown_price or order.unknown_price
     else:
-        defaults = Defaults(repo.expanduser().absolute(), find_agent(agent), model, tuple(check or ()))
+        proof = demands(serve, probe, check_migrations, seed, may_change, baseline=baseline)
+        defaults = Defaults(repo.expanduser().absolute(), find_agent(agent), model, tuple(check or ()), proof, repairs)
         listed = read_tasks(tasks, defaults, find_agent, repos and repos.expanduser().absolute())
     settings = batching.Settings(
         jobs=jobs, budget=total_budget, unknown_price=unknown_price, disk=_size(disk), pull=pull, retries=retries,
-        only=_statuses(only), predictions=predictions, flags=flags,
-        **_on(flags),
+        only=_statuses(only), predictions=predictions, atif=atif, flags=flags, **_on(flags),
     )  # fmt: skip
     config = load_config(**flags.model_dump(exclude={"on"}))
     sys.exit(wait_for(batching.batch(listed, config, host(config), folder, settings, console())))

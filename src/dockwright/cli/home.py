@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dockwright.agent import Agent
     from dockwright.config import Config
+    from dockwright.proof import Demands
     from dockwright.result import RunResult
     from dockwright.run.bench import Host
 
@@ -43,7 +44,9 @@ def load_config(
     return config.model_copy(update={"model": model})
 
 
-def again(config: Config, *, turns: int | None, budget: float | None, minutes: float | None) -> Config:
+def again(
+    config: Config, *, turns: int | None = None, budget: float | None = None, minutes: float | None = None
+) -> Config:
     """The configuration of a run that is taken up: what it had, with the limits given and, from this machine as it is
     now, what is secret."""
     now = load_config(turns=turns, budget=budget, minutes=minutes)
@@ -69,6 +72,19 @@ def project_files(repo: Path, *, devcontainer: bool, compose: Path | None) -> Ma
             for part in parts:
                 typer.echo(f"{word:9} {part}", err=True)
     return settings
+
+
+def demands(
+    serve: str | None, probe: list[str] | None, migrations: str | None, seed: str | None,
+    may_change: list[str] | None, *, baseline: bool,
+) -> Demands:  # fmt: skip
+    """What the flags ask to be proven beside the checks."""
+    from dockwright.proof import Demands, Probe
+
+    return Demands(
+        serve=serve, probes=tuple(map(Probe.parse, probe or ())), migrations=migrations, seed=seed,
+        may_change=tuple(may_change or ()), baseline=baseline,
+    )  # fmt: skip
 
 
 def find_agent(name: str) -> Agent:

@@ -11,6 +11,7 @@ import typer
 from dockwright.cli.home import (
     agent_folders,
     console,
+    demands,
     find_agent,
     host,
     load_config,
@@ -92,7 +93,6 @@ def run(
 ) -> None:
     """Do one task on one repository and hand back a branch that was proven in a clean sandbox."""
     from dockwright import run as running
-    from dockwright.proof import Demands, Probe
     from dockwright.run.work import Task
 
     prompt = sys.stdin.read() if task == "-" else task
@@ -103,10 +103,7 @@ def run(
         image=image, backend=sandbox, net=net, services=services, setup=setup, files=files, turns=turns, budget=budget,
         minutes=minutes, include=include, secret=secret,
     )  # fmt: skip
-    proof = Demands(
-        serve=serve, probes=tuple(map(Probe.parse, probe or ())), migrations=check_migrations, seed=seed,
-        may_change=tuple(may_change or ()), baseline=baseline,
-    )  # fmt: skip
+    proof = demands(serve, probe, check_migrations, seed, may_change, baseline=baseline)
     order = Task(
         prompt=prompt, repo=repo.expanduser().absolute(), agent=find_agent(agent), model=model,
         checks=tuple(check or ()), proof=proof, repairs=repairs, deliver=deliver.value,

@@ -222,10 +222,11 @@ async def _converse(
     """The conversation until its end, whatever that is. The work of an interrupted or failed one is kept, too."""
     session, proof = work.session, None
     try:
-        if not session.history.messages():
+        said = session.history.messages()
+        if not said:
             notes = await project_notes_of(work.sandbox)
             await session.ask([*notes, {"type": "text", "text": task.prompt}])
-        elif work.told and not session.history.is_over and not session.history.ends_with(work.told):
+        elif len(said) > 1 and work.told and not session.history.is_over and not session.history.ends_with(work.told):
             await session.ask(work.told, source="harness")
         else:
             await session.ask(None)

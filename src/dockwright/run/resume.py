@@ -28,9 +28,9 @@ ENDED: frozenset[Status] = frozenset({"verified", "done", "checks_failed", "unve
 async def resume(
     folder: Path, config: Config, host: Host, sinks: Sequence[Sink] = (), task: Task | None = None
 ) -> RunResult:
-    """Go on with the run in `folder`, by the configuration given, and return its result as `run` does. A run that came
-    to its end is not touched; its result is returned. `task` is needed where what was written down of it will not do,
-    for there are no secrets in that. Raises ConfigError where another process is at work on it."""
+    """Go on with the run in `folder`, by the configuration given, and return its result as `run` does. `task` is what
+    was asked for, secrets included, where that is known. A run that came to its end is not touched; its result is
+    returned. Raises ConfigError where another process is at work on it."""
     task = task or load_order(folder)[0]
     path = folder / "journal.jsonl"
     with Journal(path, redaction=host.redaction) as journal:

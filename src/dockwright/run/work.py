@@ -62,7 +62,8 @@ class Task:
     """What the user asked for. `base` is the commit to start from, None for the repository as it is. `checks` are
     commands that must exit 0 in the clean sandbox, each in `check_seconds`, `proof` has what else must hold there, and
     its failures go back to the agent up to `repairs` times. `at_desk` is a conversation: no report is asked for. `run`
-    is the id of the attempt: branch and sandbox are named after it, so no two runs may share one."""
+    is the id of the attempt: branch and sandbox are named after it, so no two runs may share one. `asked` is a digest
+    by which a batch knows its task again."""
 
     prompt: str
     repo: Path
@@ -76,6 +77,7 @@ class Task:
     deliver: Literal["branch", "patch", "none"] = "branch"
     at_desk: bool = False
     run: str = field(default_factory=new_run_id)
+    asked: str = ""
 
     @property
     def demands(self) -> Demands:
@@ -140,7 +142,7 @@ async def keep_last(work: Work) -> str:
         missed = str(error)
     if missed:
         work.sandbox.place.left = True
-        place, run = work.sandbox.place, work.journal.path.parent.name
+        place, run = work.sandbox.place, work.journal.path.parent
         text = (
             f"The last changes could not be kept: {missed}. The sandbox ({place.backend}, dockwright-{place.id}) is "
             f"left as it is. Mend that, then: dockwright resume {run}"

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from dockwright.agent import Agent
 from dockwright.errors import ConfigError
 from dockwright.events import JsonObject
-from dockwright.tasks.fields import Context, Deliver, Fields, FindAgent, check
+from dockwright.proof import Demands
+from dockwright.redaction import Redaction
+from dockwright.tasks.fields import PROOF, Context, Deliver, Fields, FindAgent, check
 from dockwright.tasks.foreign import INSTANCE_ID, harbor, is_harbor, swe_bench
 from dockwright.tasks.formats import FORMATS, Entry, Mistake
 
@@ -33,11 +37,14 @@ class Defaults:
     agent: Agent
     model: str | None = None
     checks: tuple[str, ...] = ()
+    proof: Demands = field(default_factory=Demands)
+    repairs: int = 0
 
 
 @dataclass(frozen=True)
 class ListedTask:
-    """A task with all that it left out filled in; None is the configuration's. `line` is where it stands."""
+    """A task with all that it left out filled in; None is the configuration's. `line` is where it stands. `hidden` is
+    one that a secret was taken out of."""
 
     id: str
     line: int
@@ -47,6 +54,8 @@ class ListedTask:
     model: str | None = None
     base: str | None = None
     checks: tuple[str, ...] = ()
+    proof: Demands = field(default_factory=Demands)
+    repairs: int = 0
     image: str | None = None
     net: tuple[str, ...] | None = None
     services: tuple[str, ...] | None = None
@@ -57,15 +66,26 @@ class ListedTask:
     deliver: Deliver = "branch"
     tags: tuple[str, ...] = ()
     metadata: JsonObject = field(default_factory=dict)
+    hidden: bool = False
 
     @cached_property
     def sha256(self) -> str:
         """Changes with everything that the work depends on, the text of the persona included."""
         asked = (
-            self.prompt, str(self.repo), self.agent.sha256, self.model, self.checks, self.image, self.net,
-            self.services, self.setup, self.turns, self.budget, self.minutes, self.deliver, self.base,
+            self.prompt, str(self.repo), self.agent.sha256, self.model, self.checks, asdict(self.proof), self.repairs,
+            self.image, self.net, self.services, self.setup, self.turns, self.budget, self.minutes, self.deliver,
+            self.base,
         )  # fmt: skip
         return sha256(json.dumps(asked).encode()).hexdigest()
+
+    def without_secrets(self, redaction: Redaction) -> ListedTask:
+        """The task as it may be written down; itself where no secret is in it."""
+        told = _TASK.dump_python(self, mode="json")
+        kept = redaction.value(told)
+        return self if kept is told else replace(_TASK.validate_python(kept), hidden=True)
+
+
+_TASK = TypeAdapter(ListedTask)
 
 
 @dataclass(frozen=True)
@@ -101,12 +121,13 @@ def read_tasks(
     mistakes += (mistake for part in checked for mistake in part.mistakes)
     mistakes += _id_mistakes(tasks)
     mistakes += (Mistake(task.entry.line, _NO_PROMPT) for task in tasks if not _has_prompt(task, shared))
+    given = shared.given if shared else {}
+    mistakes += _proof_mistakes(tasks, given, defaults.proof)
     if not tasks and not mistakes:
         mistakes = [Mistake(1, "there is no task in it")]
     if mistakes:
         told = dict.fromkeys(f"{path}:{m.line}: {m.message}" for m in sorted(mistakes, key=lambda m: m.line))
         raise ConfigError("\n".join(("The task file cannot be used, so nothing was started.", *told)))
-    given = shared.given if shared else {}
     return tuple(_listed(number, task, given, defaults) for number, task in enumerate(tasks, start=1))
 
 
@@ -163,12 +184,28 @@ def _has_prompt(task: _Checked, shared: _Checked | None) -> bool:
     return any(values.get(key) is not None for values in given for key in _PROMPTS)
 
 
+def _proof_mistakes(tasks: Sequence[_Checked], shared: Mapping[str, Any], defaults: Demands) -> Iterator[Mistake]:
+    for task in tasks:
+        if task.mistakes:
+            continue
+        try:
+            _proof({**shared, **task.given}, defaults)
+        except ConfigError as error:
+            yield Mistake(task.entry.line, str(error))
+
+
+def _proof(given: Mapping[str, Any], defaults: Demands) -> Demands:
+    """Raises ConfigError where what is asked for does not go together."""
+    return replace(defaults, **{name: given[key] for key, name in PROOF.items() if key in given})
+
+
 def _listed(number: int, task: _Checked, shared: Mapping[str, Any], defaults: Defaults) -> ListedTask:
     own = task.given
     given = {"id": f"task-{number:03}", "repo": defaults.repo, "agent": defaults.agent, "model": defaults.model,
-             "check": defaults.checks, **shared, **own}  # fmt: skip
+             "check": defaults.checks, "repairs": defaults.repairs, **shared, **own}  # fmt: skip
     prompts = own if own.keys() & set(_PROMPTS) else shared
     given["prompt"] = prompts.get("prompt") or prompts["prompt_file"]
     given["checks"] = given.pop("check")
-    given.pop("prompt_file", None)
+    given["proof"] = _proof(given, defaults.proof)
+    given = {key: value for key, value in given.items() if key not in (*PROOF, "prompt_file")}
     return ListedTask(line=task.entry.line, **given)

@@ -20,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    NonNegativeInt,
     PositiveInt,
     ValidationError,
     ValidationInfo,
@@ -30,6 +31,7 @@ from dockwright.agent import Agent
 from dockwright.errors import ConfigError
 from dockwright.events import JsonObject
 from dockwright.frontmatter import nearest
+from dockwright.proof import Probe
 from dockwright.sandbox.images import ARCHIVES
 from dockwright.sandbox.policy import Policy
 
@@ -120,6 +122,13 @@ def _network(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
+def _probes(value: object) -> tuple[Probe, ...]:
+    try:
+        return tuple(map(Probe.parse, _texts(value)))
+    except ConfigError as error:
+        raise ValueError(str(error).removeprefix("--probe ")) from error
+
+
 def _image(value: str, info: ValidationInfo) -> str:
     """A name of the engine's, or the path of an archive of one."""
     if not value.endswith(ARCHIVES):
@@ -151,6 +160,13 @@ class Fields(BaseModel):
     model: Text | None = None
     base: Text | None = None
     check: Texts | None = None
+    serve: Text | None = None
+    probe: Annotated[tuple[Probe, ...], BeforeValidator(_probes)] | None = None
+    check_migrations: Text | None = None
+    seed: Text | None = None
+    may_change: Texts | None = None
+    baseline: bool | None = None
+    repairs: Annotated[NonNegativeInt, BeforeValidator(_number)] | None = None
     image: Annotated[Text, AfterValidator(_image)] | None = None
     net: Annotated[Texts, AfterValidator(_network)] | None = None
     services: Texts | None = None
@@ -164,7 +180,11 @@ class Fields(BaseModel):
 
 
 KEYS = tuple(Fields.model_fields)
-LISTS = frozenset({"check", "net", "services", "tags"})
+LISTS = frozenset({"check", "probe", "may_change", "net", "services", "tags"})
+PROOF = {  # and what Demands calls it
+    "serve": "serve", "probe": "probes", "check_migrations": "migrations", "seed": "seed", "may_change": "may_change",
+    "baseline": "baseline",
+}  # fmt: skip
 
 
 def check(given: Mapping[str, JsonValue], context: Context) -> tuple[Fields, list[tuple[str, str]]]:

@@ -30,12 +30,14 @@ _NAME = 24
 
 
 class Row:
-    """A task at work. `take` is a sink. `node` is where, if there are several."""
+    """A task at work; `past` is what came of it before it was taken up. `take` is a sink. `node` is where, if there are
+    several."""
 
-    def __init__(self, task: str) -> None:
+    def __init__(self, task: str, past: RunResult | None = None) -> None:
         self.task, self.node = task, ""
-        self.result = RunResult()
-        self._doing = "starting"
+        self.result = past or RunResult()
+        self._paid_before = self.result.cost or 0.0
+        self._doing = f"going on after turn {past.turns}" if past else "starting"
         self._since = time.monotonic()
 
     def take(self, event: Event) -> None:
@@ -51,6 +53,10 @@ class Row:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._since
+
+    def paid(self, result: RunResult) -> float:
+        """What of its costs was paid since this row is here."""
+        return (result.cost or 0.0) - self._paid_before
 
     def line(self, width: int, seconds: float) -> Text:
         facts = [money(self.result.cost), duration(seconds), *filter(None, (self.node,)), self._doing]
@@ -92,18 +98,19 @@ class Board:
         """The row of a task that is at work."""
         return next((row for row in self._rows if row.task == task), None)
 
-    def add(self, task: str) -> Row:
-        row = Row(task)
+    def add(self, task: str, past: RunResult | None = None) -> Row:
+        row = Row(task, past)
         self._rows.append(row)
         return row
 
     def end(self, row: Row, result: RunResult, *, again: bool = False) -> None:
         """An attempt is over; `again` says that the task is not."""
+        self._rows.remove(row)
         if not again:
-            self._rows.remove(row)
             self._ended[result.status] += 1
-            self._spent += result.cost or 0.0
+        self._spent += row.paid(result)
         facts = [count(result.turns, "turn"), money(result.cost), duration(result.seconds)]
+        facts += ["resumed"] if result.resumed else []
         facts += [f"on {row.node}"] if row.node else []
         facts += (visible(fact, newlines=False) for fact in (result.branch, result.reason) if fact)
         status = (status_words(result.status), status_style(result.status))
@@ -122,7 +129,7 @@ class Board:
         rows = tuple(self._rows)
         facts = [f"{self._ended.total()} of {self._total}"]
         facts += (f"{number} {status_words(status)}" for status, number in self._ended.most_common())
-        facts += [f"{len(rows)} running", money(self._spent + sum(row.result.cost or 0.0 for row in rows))]
+        facts += [f"{len(rows)} running", money(self._spent + sum(row.paid(row.result) for row in rows))]
         facts += self._more()
         head = Table.grid(padding=(0, 2))
         head.add_row(ProgressBar(self._total, self._ended.total(), width=_BAR), Text(" · ".join(facts)))
