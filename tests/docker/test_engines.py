@@ -24,7 +24,20 @@ from dockwright.testing.scripted_api import ScriptedApi, Turn, tool_use
 pytestmark = pytest.mark.docker
 WAIT = tool_use("Bash", {"command": "until test -e /tmp/go; do sleep 0.1; done"})
 SLOW = (Turn([WRITE]), Turn([WAIT]), Turn([WAIT]), *SCRIPTS["works"][1:])
-ITS_OWN = {"id", "run", "attempt", "node", "branch", "commit", "patch", "checks", "started", "seconds", "task_sha256"}
+ITS_OWN = {
+    "id",
+    "run",
+    "attempt",
+    "resumed",
+    "node",
+    "branch",
+    "commit",
+    "patch",
+    "checks",
+    "started",
+    "seconds",
+    "task_sha256",
+}
 
 
 async def until(bench: Bench, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -120,7 +133,7 @@ async def test_tasks_of_an_engine_that_is_killed_move_to_another_and_it_is_used_
             task: (node, 2 if task in moved else 1) for task, node in last.items()
         }
         same = {line.model_dump_json(exclude=ITS_OWN) for line in lines}
-        patches = {(bench.out / str(line.patch)).read_text().partition("From: ")[2] for line in lines}
+        patches = {(bench.out / str(line.patch)).read_text() for line in lines}
         trees = {git(bench.repo, "rev-parse", f"{line.branch}^{{tree}}") for line in lines}
         checks = {(check.command, check.exit_code) for line in lines for check in line.checks}
         assert (len(same), len(patches), len(trees), checks) == (1, 1, 1, {("test -e made.txt", 0)})
