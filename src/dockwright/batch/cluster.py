@@ -51,6 +51,11 @@ class Cluster(Nodes):
         finally:
             await self._disconnect()
 
+    @property
+    def state(self) -> list[tuple[str, int, bool]]:
+        there = self._relay is not None and self._relay.returncode is None
+        return [(name, at_work, there) for name, at_work, _ in super().state]
+
     @asynccontextmanager
     async def least_loaded(self, tried: Collection[Node] = ()) -> AsyncIterator[Node]:
         """As Ray sees it: where it has a slot for another attempt. Waits for one."""
