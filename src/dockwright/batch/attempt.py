@@ -53,7 +53,8 @@ class Attempts:
     async def __call__(self, listed: ListedTask) -> None:
         """Do a task, from where its run in the folder stopped if that can be gone on with, with a line of results for
         each attempt. Never raises for what happens in the task."""
-        kept, folder, lost_on = listed.without_secrets(self.redaction), self.out / listed.id, set[Node]()
+        kept, folder = listed.without_secrets(self.redaction), self.out / listed.id
+        lost_on: set[Node] = set()
         for number in range(1, self.retries + 2):
             past = half_done(kept, folder)
             run_id = past.run if past else _new_name(number)
@@ -79,7 +80,7 @@ class Attempts:
                 if anew:
                     move_aside(self.out / listed.id)
                 elif lost_on:
-                    await node.reap({task.run})  # it may be the very engine that the attempt before was on
+                    await node.reap({task.run})  # it may be the engine that lost it, under another name
                 result = await self._on(node, listed, task, row)
                 if result.status in RETRIED:
                     lost_on.add(node)
