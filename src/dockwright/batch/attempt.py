@@ -79,7 +79,7 @@ class Attempts:
                 if anew:
                     move_aside(self.out / listed.id)
                 elif lost_on:
-                    await node.reap({task.run})  # it may be the very engine that the attempt before was on
+                    await node.reap({task.run})  # it may be the engine that lost it, under another name
                 result = await self._on(node, listed, task, row)
                 if result.status in RETRIED:
                     lost_on.add(node)
