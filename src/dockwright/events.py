@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -359,21 +358,6 @@ Event = (
 )  # fmt: skip
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
-
-
-def with_strings(value: Any, change: Callable[[str], str]) -> Any:
-    """A JSON value, or an event, with each of its strings changed, keys included."""
-    match value:
-        case str():
-            return change(value)
-        case dict():
-            return {change(key): with_strings(item, change) for key, item in value.items()}
-        case list() | tuple():
-            return type(value)(with_strings(item, change) for item in value)
-        case BaseModel():
-            fields = type(value).model_fields
-            return value.model_copy(update={name: with_strings(getattr(value, name), change) for name in fields})
-    return value
 
 
 def to_line(event: Event) -> bytes:

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from pydantic import JsonValue
 
-from dockwright.events import JsonObject, Usage, with_strings
+from dockwright.events import JsonObject, Usage
+from dockwright.strings import with_strings
 
 OnDelta = Callable[[Literal["text", "thinking"], str], None]
 OnBlock = Callable[[JsonObject], None]

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 from dockwright.errors import ConfigError
-from dockwright.events import Answered, AnswerStarted, Event, TextDelta, ToolFinished, ToolOutput, with_strings
+from dockwright.events import Answered, AnswerStarted, Event, TextDelta, ToolFinished, ToolOutput
+from dockwright.strings import with_strings
 
 SHORTEST = 6
 _SHORTEST_LINE = 16

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from dockwright.events import Event, to_line, with_strings
+from dockwright.events import Event, to_line
+from dockwright.strings import with_strings
 
 LONGEST = 1 << 20
 
