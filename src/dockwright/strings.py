@@ -1,4 +1,5 @@
-"""One walk through all the strings of a value: for redaction, for text that is legal, for lines of bounded length."""
+"""The strings of a JSON value or of an event, wherever they stand in it: for redaction, for text that has a UTF-8 form,
+for lines that are not too long."""
 
 from __future__ import annotations
 
