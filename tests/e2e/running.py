@@ -87,7 +87,7 @@ class Desk:
 
     async def call(self, api: ScriptedApi | None, *arguments: str) -> tuple[int, str]:
         process = await self.start(api, *arguments)
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(240):
             output, _ = await process.communicate()
         return process.returncode or 0, output.decode()
 

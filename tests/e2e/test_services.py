@@ -46,7 +46,7 @@ async def killed(
     """A run whose service is killed from outside in its second turn."""
     async with ScriptedApi(script) as api:
         process = await desk.start(api, *desk.arguments("docker", *arguments))
-        async with asyncio.timeout(110):
+        async with asyncio.timeout(240):
             while len(api.requests) < 2:
                 await asyncio.sleep(0.1)
             first()
