@@ -51,6 +51,9 @@ class Engine:
             self._process.terminate()
             async with asyncio.timeout(_SECONDS):
                 await self._process.wait()
+        data = self._folder / "data"
+        while f" {data} " in Path("/proc/self/mountinfo").read_text():  # one that was killed left it mounted on itself
+            subprocess.run(["umount", data], check=True)
 
     async def kill(self) -> None:
         """Its containers go on without it."""
