@@ -4,11 +4,14 @@ devcontainer.json and its compose file say of that."""
 from __future__ import annotations
 
 import json
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from tests.conftest import WORKBENCH
 from tests.e2e.running import REPORT, WORK, Desk, leftovers
 from tests.repositories import write
 from tests.sandbox import migration_projects as projects
@@ -129,6 +132,8 @@ async def test_npm_packages_are_kept_for_runs_without_a_network_and_knex_names_w
     tmp_path: Path, setup: str
 ) -> None:
     desk = project(tmp_path)
+    ask = ["docker", "run", "--rm", "--network", "none", WORKBENCH, "npm", "config", "get", "registry"]
+    registry = urlsplit(subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()).hostname or ""
     write(desk.repo, projects.KNEX)
     npm = ("--setup", f"npm install --no-package-lock --no-audit --no-fund && {setup}")
     broken = [
@@ -136,7 +141,7 @@ async def test_npm_packages_are_kept_for_runs_without_a_network_and_knex_names_w
         for name, text in projects.KNEX_BROKEN.items()
     ]
     proof = ("--services", "postgres", "--check-migrations", "knex", "--repairs", "0")
-    online = ["registry.npmjs.org" if word == "none" else word for word in desk.arguments("docker", *npm, *proof)]
+    online = [registry if word == "none" else word for word in desk.arguments("docker", *npm, *proof)]
     async with ScriptedApi([Turn(broken), Turn([REPORT]), "Done."]) as api:
         code, said = await desk.call(api, *online)
     assert (code, said.count("upgrade of the base commit: ok")) == (3, 2), said
