@@ -11,6 +11,7 @@ import re
 import secrets
 import socket
 import ssl
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ WORKBENCH_HAS = (
     "Node 18 with npm, gcc, git, ripgrep, curl, jq, sqlite3, psql and redis-cli"
 )
 LAUNCH_SECONDS = 90  # once for each runtime image the engine has to copy it
+# Podman has no limit for the inodes of a tmpfs, so that the runner counts them; a kernel may be without IPv6.
+_MAY_LACK = ("nr_inodes", "disable_ipv6")
 _TMPFS_INODES = 200_000  # each takes about a kilobyte of memory
 # What an image could set to change what the loader puts into our programs; a variable can be emptied, not unset.
 _HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
@@ -211,24 +214,41 @@ class Docker:
         self.env = _variables(image.attrs)
         client.api.timeout = API_SECONDS
         client.volumes.create(self._volume, labels=labels)
-        try:
-            self._container = self._create(client, image, runtime, labels, f",nr_inodes={_TMPFS_INODES}")
-        except APIError as error:
-            if "nr_inodes" not in str(error.explanation):
-                raise
-            # Podman has no limit for the inodes of a tmpfs; the runner counts them.
-            self._container = self._create(client, image, runtime, labels, "")
-        both = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        taken = self._taken(client.api.attach_socket(str(self._container.id), both))
-        self._container.start()
+        lacking: set[str] = set()
+        while True:
+            try:
+                taken = self._start(client, image, runtime, labels, lacking)
+                break
+            except APIError as error:
+                unknown = {name for name in _MAY_LACK if name in str(error.explanation)} - lacking
+                if not unknown:
+                    raise
+                lacking |= unknown
         client.api.timeout = QUICK_SECONDS
         return taken
 
+    def _start(
+        self, client: DockerClient, image: Image, runtime: str, labels: dict[str, str], lacking: Collection[str]
+    ) -> socket.socket:
+        """`lacking` is what the engine could not do the time before."""
+        if self._container is not None:
+            self._container.remove(force=True)
+        self._container = self._create(client, image, runtime, labels, lacking)
+        both = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        taken = self._taken(client.api.attach_socket(str(self._container.id), both))
+        try:
+            self._container.start()
+        except BaseException:
+            taken.close()
+            raise
+        return taken
+
     def _create(
-        self, client: DockerClient, image: Image, runtime: str, labels: dict[str, str], inodes: str
+        self, client: DockerClient, image: Image, runtime: str, labels: dict[str, str], lacking: Collection[str]
     ) -> Container:
         from docker.types import LogConfig, Mount, Ulimit
 
+        inodes = "" if "nr_inodes" in lacking else f",nr_inodes={_TMPFS_INODES}"
         return client.containers.create(
             image,
             entrypoint=[f"{RUNTIME}/bin/python3", "-I", "-S", "-c", _INIT, BOOT],
@@ -258,6 +278,9 @@ class Docker:
             memswap_limit=self._memory,
             nano_cpus=int(self._cpus * 1e9),
             ulimits=[Ulimit(name="core", soft=0, hard=0), Ulimit(name="nofile", soft=4096, hard=4096)],
+            sysctls={}
+            if "disable_ipv6" in lacking
+            else {"net.ipv6.conf.lo.disable_ipv6": "0"},  # localhost is also ::1
             ipc_mode="private",
             shm_size=1 << 28,
             log_config=LogConfig(type="none"),

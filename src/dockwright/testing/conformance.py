@@ -281,6 +281,19 @@ async def a_tunnel_reaches_a_port_inside(sandbox: Sandbox) -> None:
     await sandbox.kill(job.id)
 
 
+async def a_tunnel_reaches_what_listens_on_localhost_by_name_or_as_ipv6(sandbox: Sandbox) -> None:
+    server = (
+        "import asyncio\nasync def main():\n    bye = lambda reader, writer: writer.close()\n"
+        "    await asyncio.start_server(bye, 'localhost', 8766)\n    await asyncio.start_server(bye, '::1', 8767)\n"
+        "    print('up', flush=True)\n    await asyncio.sleep(600)\nasyncio.run(main())\n"
+    )
+    job = await sandbox.spawn([f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", server])
+    await _poll_until(sandbox, job.id, b"up\n")
+    for port in (8766, 8767):
+        assert await (await sandbox.connect(port)).receive() == b""
+    await sandbox.kill(job.id)
+
+
 async def a_port_where_nobody_listens_refuses(sandbox: Sandbox) -> None:
     assert type(await _error(sandbox.connect(9))) is ConnectionRefusedError
 

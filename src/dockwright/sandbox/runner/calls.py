@@ -276,7 +276,13 @@ class Runner:
         return {}
 
     async def do_connect(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", args["port"])
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", args["port"])
+        except ConnectionRefusedError as refused:  # "localhost" is ::1 first for some
+            try:
+                reader, writer = await asyncio.open_connection("::1", args["port"])
+            except OSError:
+                raise refused from None
         self.answer(wire.OPEN, call.stream, {})
         await self.tunnel(call, reader, writer)
         return {}
