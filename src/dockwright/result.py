@@ -52,6 +52,7 @@ _OUTCOMES: dict[Status, tuple[ExitCode, str]] = {
     "interrupted": (ExitCode.INTERRUPTED, "The run was stopped before its end."),
     "bug": (ExitCode.BUG, "Something is wrong in dockwright itself; please report it with the journal."),
 }
+ENDED: frozenset[Status] = frozenset({"verified", "done", "checks_failed", "unverified", "refused"})  # for good
 _NOT_ENDED: dict[str, object] = {
     "status": "interrupted",
     "exit_code": int(ExitCode.INTERRUPTED),

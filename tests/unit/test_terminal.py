@@ -291,7 +291,7 @@ def test_a_run_that_delivered_nothing_says_where_to_look() -> None:
         "",
         "          result    verified",
         "spent     $0.00 · 0 turns · 0 s",
-        "next      dockwright show 0k3f · dockwright report 0k3f",
+        "next      dockwright resume 0k3f · dockwright show 0k3f · dockwright report 0k3f",
     ]
 
 

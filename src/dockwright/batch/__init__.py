@@ -39,8 +39,8 @@ from dockwright.errors import ExitCode
 from dockwright.events import JsonObject, Status
 from dockwright.gate.pace import Pace
 from dockwright.gate.purse import Account, Purse
+from dockwright.result import ENDED
 from dockwright.run.bench import Host, Shared, choose_place
-from dockwright.run.resume import ENDED
 from dockwright.sandbox.engine import LABEL
 from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.images import Images

@@ -12,17 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from dockwright.config import Config
-from dockwright.events import Restored, RunStarted, SandboxStarted, Status
+from dockwright.events import Restored, RunStarted, SandboxStarted
 from dockwright.journal import Journal, Sink, read
-from dockwright.result import RunResult
+from dockwright.result import ENDED, RunResult
 from dockwright.run import Outcome, carry_out, to_its_end, write_report
 from dockwright.run.bench import Host
 from dockwright.run.moments import Moment, Moments
 from dockwright.run.order import load_order
 from dockwright.run.work import Task, checkpoint_of
 from dockwright.workspace import Workspace
-
-ENDED: frozenset[Status] = frozenset({"verified", "done", "checks_failed", "unverified", "refused"})
 
 
 async def resume(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from dockwright.errors import ConfigError, SandboxError, SandboxLost
 from dockwright.sandbox import DISK, HOME, INODES, RUNTIME, WORKSPACE, Found
 from dockwright.sandbox.address import NOT_OVER_TLS
+from dockwright.sandbox.attached import RUNNER_ENDED, Demultiplexer
 from dockwright.sandbox.channel import Channel
 from dockwright.sandbox.engine import (
     API_SECONDS,
@@ -52,7 +53,6 @@ _TMPFS_INODES = 200_000  # each takes about a kilobyte of memory
 _HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
 _MARK = "-owner"
 _FILLED = "dockwright.filled"
-_RUNNER_ENDED = b"dockwright: the runner ended\n"
 # PID 1 of the container: starts the first runner on the container's own stdin and stdout (another `docker exec` costs
 # as much as the container); has no rights from then on, reaps what nobody else does, tells when that runner is gone,
 # ends when told to.
@@ -74,7 +74,7 @@ while signal.sigwait(watched) == signal.SIGCHLD:
     try:
         while pid := os.waitpid(-1, os.WNOHANG)[0]:
             if pid == runner:
-                os.write(2, {_RUNNER_ENDED!r})
+                os.write(2, {RUNNER_ENDED!r})
     except ChildProcessError:
         pass
 """
@@ -121,7 +121,7 @@ class Docker:
                 sock = await in_thread(self._exec, QUICK_SECONDS * 2)
         loop = asyncio.get_running_loop()
         channel = Channel()
-        await loop.create_connection(lambda: _Demultiplexer(channel), sock=sock)
+        await loop.create_connection(lambda: Demultiplexer(channel), sock=sock)
         channel.send(source())
         return channel
 
@@ -371,48 +371,3 @@ def _variables(image: dict[str, Any]) -> dict[str, str]:
     return dict(
         line.split("=", 1) for line in said if "=" in line and not line.startswith(("LD_PRELOAD=", "LD_AUDIT="))
     )
-
-
-class _Demultiplexer(asyncio.Protocol):
-    """The engine's framing of stdout and stderr (type u8, three zero bytes, length u32) taken off as bytes come."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._header, self._left, self._kind = bytearray(), 0, 0
-        self._transport: asyncio.BaseTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        self._channel.connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        at = 0
-        while at < len(data):
-            if self._left == 0:
-                need = 8 - len(self._header)
-                self._header += data[at : at + need]
-                at += need
-                if len(self._header) < 8:
-                    return
-                self._kind, self._left = self._header[0], int.from_bytes(self._header[4:], "big")
-                self._header.clear()
-                continue
-            piece = data[at : at + self._left]
-            at += len(piece)
-            self._left -= len(piece)
-            if self._kind == 1:
-                self._channel.data_received(piece)
-            elif piece == _RUNNER_ENDED and self._transport is not None:
-                self._transport.close()
-            else:
-                self._channel.diagnostics += piece
-                del self._channel.diagnostics[: -(1 << 14)]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._channel.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        self._channel.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._channel.resume_writing()

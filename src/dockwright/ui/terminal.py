@@ -16,7 +16,7 @@ from rich.text import Text
 
 from dockwright import events
 from dockwright.claim import Claim
-from dockwright.result import RunResult, meaning
+from dockwright.result import ENDED, RunResult, meaning
 from dockwright.ui.calls import asked, check_outcome, check_output, diff_style, last_words, outcome, worth_a_look
 from dockwright.ui.page import Page
 from dockwright.ui.prose import Prose
@@ -232,6 +232,8 @@ class TerminalSink:
         page.facts("spent", *spent(result))
         if result.run:
             commands = ("diff", "apply", "report") if delivered and delivered.files else ("show", "report")
+            if result.status not in ENDED:
+                commands = ("resume", *commands)
             page.facts("next", *(Text(f"dockwright {command} {result.run}", "cyan") for command in commands))
 
     def _doing(self) -> str:
