@@ -137,11 +137,12 @@ async def test_an_app_has_to_start_and_answer_in_the_clean_sandbox(
     assert 'GET /health HTTP/1.1" ' in check.output
 
 
+@pytest.mark.docker
 async def test_a_downgrade_that_breaks_on_rows_of_postgresql_fails_the_run_and_is_named(desk: Desk) -> None:
     committed(desk, projects.alembic(projects.ORDERS))
     broken = files({"migrations/versions/1.py": projects.NOT_DOWN_ON_ROWS})
     proof = ("--services", "postgres", "--check-migrations", "alembic", "--repairs", "0")
-    code, output = await desk.run([broken, report(), "Done."], *proof)
+    code, output = await desk.run([broken, report(), "Done."], *proof, backend="docker")
     found = result(desk)
     assert (code, [check.exit_code for check in found.checks]) == (3, [0, 1, 0]), output
     assert "downgrade of bb22" in found.reason
