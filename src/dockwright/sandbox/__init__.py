@@ -6,7 +6,6 @@ and no path that comes back is ever opened on the host.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Literal, Protocol
 from dockwright.errors import SandboxLost
 from dockwright.sandbox.asked import Asked
 from dockwright.sandbox.channel import Channel, ChannelLost, Stream
+from dockwright.sandbox.closing import in_full
 from dockwright.sandbox.lifeline import Lifeline, OnStream
 
 WORKSPACE = "/workspace"
@@ -253,8 +253,8 @@ async def open_sandbox(place: Place, *, env: Mapping[str, str] | None = None) ->
             yield Sandbox(place, line, env=whole, shell=shell, runtime=place.runtime)
     except BaseException as error:
         try:
-            await asyncio.shield(place.close())
+            await in_full(place.close())
         except SandboxLost as left:
             error.add_note(str(left))
         raise
-    await asyncio.shield(place.close())
+    await in_full(place.close())

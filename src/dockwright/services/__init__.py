@@ -19,6 +19,7 @@ from dockwright.errors import ConfigError, SandboxError, SandboxLost
 from dockwright.events import Noted, ServiceDied, ServiceStarted
 from dockwright.journal import Journal
 from dockwright.sandbox import Sandbox
+from dockwright.sandbox.closing import in_full
 from dockwright.sandbox.engine import in_thread
 from dockwright.sandbox.guard import Guard
 from dockwright.services.asking import postgres
@@ -258,6 +259,6 @@ async def open_services(
                 raise failures.exceptions[0] from None
             yield services
         finally:
-            await asyncio.shield(services.close())
+            await in_full(services.close())
     finally:
         client.close()

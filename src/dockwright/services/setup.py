@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from dockwright.errors import ConfigError
 from dockwright.sandbox import OUTPUT, RUNTIME, WORKSPACE, Sandbox
+from dockwright.sandbox.closing import in_full
 from dockwright.sandbox.engine import LABEL, OWNER, find_image, in_thread, persist
 from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.owner import owner
@@ -102,7 +103,7 @@ async def make_image(
         await in_thread(lambda: _commit(client, container, sandbox.place.image, name, command))
     finally:
         if container is not None:
-            await asyncio.shield(in_thread(lambda: persist(lambda: container.remove(force=True, v=True))))
+            await in_full(in_thread(lambda: persist(lambda: container.remove(force=True, v=True))))
         client.close()
 
 
