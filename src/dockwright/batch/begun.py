@@ -33,10 +33,10 @@ def begun(task: ListedTask, folder: Path) -> Begun | None:
     """The run of this very task in its folder, where there is one; `task` is without secrets."""
     try:
         order, _ = load_order(folder)
+        if order.asked != task.sha256:
+            return None
         events = tuple(read(folder / "journal.jsonl"))
     except (ConfigError, JournalError, OSError):
-        return None
-    if order.asked != task.sha256:
         return None
     result = RunResult.from_events(events)
     goes_on = result.status in _GOES_ON and not (result.status == "sandbox_lost" and _lost_again(events))

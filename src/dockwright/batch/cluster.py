@@ -62,11 +62,8 @@ class Cluster(Nodes):
         await self.ready()
         async with self._told("slots") as node:
             (local,) = self._locals(node)
-            self._at_work[local] += 1
-            try:
+            with self._counted(local):
                 yield local
-            finally:
-                self._at_work[local] -= 1
 
     async def ready(self) -> None:
         await self._guard.ready()

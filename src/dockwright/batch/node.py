@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,8 +35,8 @@ class Node(Protocol):
 
     async def carry_out(self, task: Task, config: Config, folder: Path, sinks: Sequence[Sink]) -> RunResult:
         """Do a task in `folder`, which is on this machine when it ends; where it is there already, go on with the run
-        in it. Raises ConfigError and SandboxError of what
-        comes before the run; the run itself tells its ends in its result."""
+        in it. Raises ConfigError and SandboxError of what comes before the run; the run itself tells its ends in its
+        result."""
 
     async def ready(self) -> None:
         """Return as soon as it answers. Raises SandboxError where it has been away for too long."""
@@ -91,11 +91,8 @@ class Nodes:
         where all have been away for too long."""
         await self.ready()
         node = min(self._there, key=lambda node: (node in tried, self._at_work[node]))
-        self._at_work[node] += 1
-        try:
+        with self._counted(node):
             yield node
-        finally:
-            self._at_work[node] -= 1
 
     async def ready(self) -> None:
         """Wait until one of them answers, if none does. Raises SandboxError."""
@@ -131,6 +128,14 @@ class Nodes:
         for answer in self._awaited.values():
             answer.cancel()
         await asyncio.gather(*self._awaited.values(), return_exceptions=True)
+
+    @contextmanager
+    def _counted(self, node: Node) -> Iterator[None]:
+        self._at_work[node] += 1
+        try:
+            yield
+        finally:
+            self._at_work[node] -= 1
 
     @property
     def _there(self) -> list[Node]:

@@ -106,10 +106,10 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / RESULTS
-        self.last = last_lines(folder)
-        if self._path.exists():
-            data = self._path.read_bytes()
-            os.truncate(self._path, data.rfind(b"\n") + 1)  # what a crash left of a last line
+        whole = _whole_lines(self._path)
+        self.last = _last_of(whole, self._path)
+        if self._path.exists() and self._path.stat().st_size > len(whole):
+            os.truncate(self._path, len(whole))  # what a crash left of a last line
 
     def add(self, line: ResultLine) -> None:
         with self._path.open("ab") as file:
@@ -153,9 +153,17 @@ def write_predictions(out: Path, lines: Iterable[ResultLine]) -> None:
 def last_lines(folder: Path) -> dict[str, ResultLine]:
     """The last line of each task, by id. A last line that is not whole yet is none."""
     path = folder / RESULTS
+    return _last_of(_whole_lines(path), path)
+
+
+def _whole_lines(path: Path) -> bytes:
     data = path.read_bytes() if path.exists() else b""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _last_of(lines: bytes, path: Path) -> dict[str, ResultLine]:
     last = {}
-    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), start=1):
+    for number, line in enumerate(lines.splitlines(), start=1):
         try:
             read = ResultLine.model_validate_json(line)
         except ValidationError as error:

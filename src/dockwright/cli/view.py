@@ -63,7 +63,9 @@ def ui(
 
 
 def _is_batch(folder: Path) -> bool:
-    return (folder / "batch.json").exists()
+    from dockwright.batch.folder import SAVED
+
+    return (folder / SAVED).exists()
 
 
 def _found(what: str) -> tuple[str, Callable[[], tuple[Entry, ...]]]:

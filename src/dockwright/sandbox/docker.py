@@ -248,6 +248,7 @@ class Docker:
     ) -> Container:
         from docker.types import LogConfig, Mount, Ulimit
 
+        loopback = {} if "disable_ipv6" in lacking else {"net.ipv6.conf.lo.disable_ipv6": "0"}  # localhost is also ::1
         inodes = "" if "nr_inodes" in lacking else f",nr_inodes={_TMPFS_INODES}"
         return client.containers.create(
             image,
@@ -278,9 +279,7 @@ class Docker:
             memswap_limit=self._memory,
             nano_cpus=int(self._cpus * 1e9),
             ulimits=[Ulimit(name="core", soft=0, hard=0), Ulimit(name="nofile", soft=4096, hard=4096)],
-            sysctls={}
-            if "disable_ipv6" in lacking
-            else {"net.ipv6.conf.lo.disable_ipv6": "0"},  # localhost is also ::1
+            sysctls=loopback,
             ipc_mode="private",
             shm_size=1 << 28,
             log_config=LogConfig(type="none"),

@@ -34,7 +34,7 @@ async def take_own_commits(workspace: Workspace, sandbox: Sandbox) -> None:
                 await inside.read_pack(sandbox, pack, file)
                 await quarantine.take_in(file)
             await quarantine.git("update-ref", _REF, head)
-    except (GitError, OSError) as error:
+    except OSError as error:
         raise GitError(str(error)) from error
 
 
