@@ -4,6 +4,7 @@ commands by plain `docker exec`, which nobody reaps. What works here and not in 
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -29,10 +30,18 @@ class Careless:
     async def run(self, argv: Sequence[str], seconds: float = 60) -> tuple[int | None, bytes]:
         """Exit code and output; no exit code after `seconds`, when it is simply waited for no more."""
         try:
-            code, output = await in_thread(lambda: self.container.exec_run(list(argv), workdir="/workspace"), seconds)
+            return await in_thread(lambda: self._exec(list(argv)), seconds)
         except SandboxError:
             return None, b""
-        return code, output
+
+    def _exec(self, argv: list[str]) -> tuple[int, bytes]:
+        """The output may end before the engine has written down how the program did."""
+        api = self.container.client.api
+        made = api.exec_create(self.container.id, argv, workdir="/workspace")["Id"]
+        output: bytes = api.exec_start(made)
+        while (state := api.exec_inspect(made))["Running"]:
+            time.sleep(0.01)
+        return state["ExitCode"], output
 
     async def sh(self, script: str, seconds: float = 60) -> tuple[int | None, bytes]:
         return await self.run(["sh", "-c", script], seconds)
