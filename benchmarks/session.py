@@ -20,13 +20,13 @@ from dockwright.tools.base import ToolContext
 PATH = "/workspace/app.py"
 
 
-def script() -> list[Turn | str]:
+def script(path: str = PATH) -> list[Turn | str]:
     turns: list[Turn | str] = []
     for number in range(5):
-        edit = {"file_path": PATH, "old_string": f"line {number}\n", "new_string": f"new {number}\n"}
+        edit = {"file_path": path, "old_string": f"line {number}\n", "new_string": f"new {number}\n"}
         calls = [
             ("Bash", {"command": "true"}),
-            ("Read", {"file_path": PATH}),
+            ("Read", {"file_path": path}),
             ("Bash", {"command": "true"}),
             ("Edit", edit),
         ]

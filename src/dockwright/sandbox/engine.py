@@ -23,6 +23,7 @@ LABEL = "dockwright.run"
 OWNER = "dockwright.owner"
 HELLO_SECONDS, QUICK_SECONDS, API_SECONDS = 5, 10, 40
 _T = TypeVar("_T")
+_versions: dict[str, str] = {}  # of the API, by address: an engine that is asked for it starts programs to answer
 
 
 def connect(seconds: int = API_SECONDS, address: str | None = None) -> DockerClient:
@@ -31,17 +32,21 @@ def connect(seconds: int = API_SECONDS, address: str | None = None) -> DockerCli
     import docker
     from docker.errors import DockerException
 
+    environment = engine_environment(address)
+    known = _versions.get(environment["DOCKER_HOST"])
     try:
-        client = docker.from_env(timeout=min(seconds, HELLO_SECONDS), environment=engine_environment(address))
+        client = docker.from_env(version=known, timeout=min(seconds, HELLO_SECONDS), environment=environment)
         client.ping()
         client.api.timeout = seconds
     except (DockerException, OSError) as error:
+        _versions.pop(environment["DOCKER_HOST"], None)  # it may be another engine by now
         raise SandboxError(
             f"No Docker engine answered at {address}: {_cause(error)}. Start it, or do without it."
             if address
             else f"No Docker engine answered: {_cause(error)}. Start one (systemctl start docker), point DOCKER_HOST "
             "at one, or choose --sandbox bubblewrap."
         ) from error
+    _versions[environment["DOCKER_HOST"]] = client.api.api_version
     return client
 
 
