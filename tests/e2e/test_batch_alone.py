@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.e2e.batching import SCRIPTS, WRITE, Bench, ended, left_behind, plain
 
+from dockwright.batch import load_order
 from dockwright.batch.control import ask
 from dockwright.events import RunStarted, Usage
 from dockwright.journal import read
@@ -235,6 +236,7 @@ async def test_a_running_batch_is_steered_from_another_shell(tmp_path: Path) -> 
         await until("c", "verified")
         assert bench.asked()["d"] == 0
         assert "reserved of $9.00" in (await ctl("budget", "9"))[1]
+        assert load_order(bench.out).budget == 9
         assert (await ctl("requeue", "b"))[0] == 0
         await until("b", "verified")
         assert await ctl("requeue", "a") == (2, "", "error: a is running or waits already. Cancel it first.\n")

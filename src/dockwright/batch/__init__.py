@@ -7,7 +7,7 @@ share (the pace of the API, the money, the engine, its disk, the snapshots of re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -98,7 +98,11 @@ async def batch(
         todo = [task for task in listed if task.id in doing]
         check_all(todo, config, priced=settings.budget is not None and not settings.unknown_price)
         order = Order(tuple(listed), settings.flags, settings.budget, settings.unknown_price)
-        save_order(out, order, host.redaction)
+
+        def save(budget: float | None) -> None:
+            save_order(out, replace(order, budget=budget), host.redaction)
+
+        save(settings.budget)
         before = [line.status for task in listed if task.id not in doing and (line := results.last.get(task.id))]
         async with _means(config, host, out, settings) as means:
             if settings.engines or settings.ray:
@@ -113,7 +117,7 @@ async def batch(
                     means.config, out, results, board, means.nodes, host.redaction, settings.retries, settings.atif
                 )
                 queue = Queue(listed, todo, jobs, attempts, board.say, lambda: not means.purse.empty)
-                async with control.listening(out, Commands(queue, results, board, means)):
+                async with control.listening(out, Commands(queue, results, board, means, save)):
                     await queue.work()
             ended = {line.run for line in results.last.values() if line.status in ENDED}
             silent = await means.nodes.reap(set() if queue.interrupted else ended)
@@ -202,18 +206,20 @@ async def _means(config: Config, host: Host, out: Path, settings: Settings) -> A
 
 @dataclass(frozen=True)
 class Commands:
-    """What `dockwright ctl` may ask for."""
+    """What `dockwright ctl` may ask for. `save` keeps another budget for a resume."""
 
     queue: Queue
     results: Results
     board: Board
     means: Means
+    save: Callable[[float], None]
 
     def __call__(self, command: control.Command) -> JsonObject:
         match command:
             case control.Jobs(jobs=jobs):
                 self.queue.set_jobs(jobs)
             case control.Budget(usd=usd):
+                self.save(usd)
                 self.means.purse.cap = usd
                 self.queue.wake()
             case control.OfTask(do="cancel", id=id_):

@@ -53,7 +53,7 @@ _COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discrimin
 
 @asynccontextmanager
 async def listening(out: Path, carry_out: Callable[[Command], JsonObject]) -> AsyncIterator[None]:
-    """Take commands until the end of the block. `carry_out` returns what is answered; its ConfigErrors are told."""
+    """Take commands until the end of the block. `carry_out` returns what is answered; its own errors are told."""
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -106,7 +106,7 @@ def _answer(line: bytes, carry_out: Callable[[Command], JsonObject]) -> JsonObje
     except ValidationError as error:
         faults = error.errors(include_url=False)
         return {"error": f"This is no command of a batch: {faults[0]['msg']}"}
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         return {"error": str(error)}
 
 
