@@ -33,6 +33,9 @@ def busybox_image() -> str:
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             if applet != "busybox":
                 tar.addfile(link)
+        stale = tarfile.TarInfo("workspace/stale.txt")
+        stale.size = 4
+        tar.addfile(stale, io.BytesIO(b"old\n"))
     client = connect()
     try:
         client.api.import_image_from_data(archive.getvalue(), repository="dockwright-test/busybox", tag="only")
@@ -58,6 +61,11 @@ async def test_our_git_and_rg_work_where_the_image_has_none(bare: Sandbox) -> No
     found = await bare.exec(["/opt/dockwright/bin/rg", "--no-config", "-l", "needle", "."])
     made = await bare.exec(["/opt/dockwright/bin/git", "init", "-q", "repo"])
     assert (found.stdout, made.exit_code, bare.shell) == (b"./a.txt\n", 0, "sh")
+
+
+async def test_what_an_image_has_in_the_workspace_is_not_taken_for_the_users(busybox_image: str) -> None:
+    async with open_sandbox(Docker(busybox_image, "test-stale", runtime_image=RUNTIME)) as sandbox:
+        assert (await sandbox.exec(["ls", "-A", "/workspace"])).stdout == b""
 
 
 async def test_nothing_of_a_closed_sandbox_is_left_on_the_engine() -> None:

@@ -265,7 +265,9 @@ class Docker:
             read_only=True,
             mounts=[
                 Mount(RUNTIME, runtime, type="volume", read_only=True),
-                Mount(WORKSPACE, self._volume, type="volume"),
+                Mount(
+                    WORKSPACE, self._volume, type="volume", no_copy=True
+                ),  # what an image has there is not the user's
             ],
             tmpfs={
                 "/tmp": f"mode=1777,size=1g{inodes},nosuid,nodev,exec",  # noqa: S108
