@@ -38,7 +38,12 @@ def busybox_image() -> str:
         tar.addfile(stale, io.BytesIO(b"old\n"))
     client = connect()
     try:
-        client.api.import_image_from_data(archive.getvalue(), repository="dockwright-test/busybox", tag="only")
+        client.api.import_image_from_data(
+            archive.getvalue(),
+            repository="dockwright-test/busybox",
+            tag="only",
+            changes=["HEALTHCHECK --interval=1s CMD /workspace/healthy"],
+        )
     finally:
         client.close()
     return "dockwright-test/busybox:only"
@@ -66,6 +71,15 @@ async def test_our_git_and_rg_work_where_the_image_has_none(bare: Sandbox) -> No
 async def test_what_an_image_has_in_the_workspace_is_not_taken_for_the_users(busybox_image: str) -> None:
     async with open_sandbox(Docker(busybox_image, "test-stale", runtime_image=RUNTIME)) as sandbox:
         assert (await sandbox.exec(["ls", "-A", "/workspace"])).stdout == b""
+
+
+async def test_the_engine_starts_nothing_of_an_image_in_the_sandbox(bare: Sandbox, busybox_image: str) -> None:
+    client = connect()
+    try:
+        assert "Healthcheck" in client.images.get(busybox_image).attrs["Config"]
+        assert "Health" not in client.containers.get(f"dockwright-{bare.place.id}").attrs["State"]
+    finally:
+        client.close()
 
 
 async def test_nothing_of_a_closed_sandbox_is_left_on_the_engine() -> None:

@@ -261,6 +261,7 @@ class Docker:
             user="0:0",
             working_dir="/",
             environment=_HARMLESS,
+            healthcheck={"test": ["NONE"]},  # the engine would run an image's own as uid 0
             network_mode="none",
             read_only=True,
             mounts=[
