@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import RUNTIME, new_place
+from tests.conftest import RUNTIME
 
 from dockwright.sandbox import Sandbox, open_sandbox
 from dockwright.sandbox.docker import Docker
@@ -36,13 +36,16 @@ def busybox_image() -> str:
         stale = tarfile.TarInfo("workspace/stale.txt")
         stale.size = 4
         tar.addfile(stale, io.BytesIO(b"old\n"))
+        data = tarfile.TarInfo("data")
+        data.type, data.mode = tarfile.DIRTYPE, 0o1777
+        tar.addfile(data)
     client = connect()
     try:
         client.api.import_image_from_data(
             archive.getvalue(),
             repository="dockwright-test/busybox",
             tag="only",
-            changes=["HEALTHCHECK --interval=1s CMD /workspace/healthy"],
+            changes=["HEALTHCHECK --interval=1s CMD /workspace/healthy", "VOLUME /data/", "VOLUME /tmp"],
         )
     finally:
         client.close()
@@ -73,6 +76,12 @@ async def test_what_an_image_has_in_the_workspace_is_not_taken_for_the_users(bus
         assert (await sandbox.exec(["ls", "-A", "/workspace"])).stdout == b""
 
 
+async def test_the_agent_cannot_fill_a_volume_that_an_image_declares(bare: Sandbox) -> None:
+    written = await bare.exec(["sh", "-c", "ls -ld /data && echo big > /data/file"])
+    assert (written.stdout[:10], written.exit_code) == (b"drwxrwxrwt", 1)
+    assert b"Read-only file system" in written.stderr
+
+
 async def test_the_engine_starts_nothing_of_an_image_in_the_sandbox(bare: Sandbox, busybox_image: str) -> None:
     client = connect()
     try:
@@ -82,8 +91,8 @@ async def test_the_engine_starts_nothing_of_an_image_in_the_sandbox(bare: Sandbo
         client.close()
 
 
-async def test_nothing_of_a_closed_sandbox_is_left_on_the_engine() -> None:
-    place = new_place("docker")
+async def test_nothing_of_a_closed_sandbox_is_left_on_the_engine(busybox_image: str) -> None:
+    place = Docker(busybox_image, "test-closed", runtime_image=RUNTIME)
     async with open_sandbox(place):
         pass
     client = connect()

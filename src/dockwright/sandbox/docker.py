@@ -7,6 +7,7 @@ The SDK is synchronous and is called in threads; the runner's stream is its hija
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import secrets
 import socket
@@ -51,6 +52,7 @@ _MAY_LACK = ("nr_inodes", "disable_ipv6")
 _TMPFS_INODES = 200_000  # each takes about a kilobyte of memory
 # What an image could set to change what the loader puts into our programs; a variable can be emptied, not unset.
 _HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
+_OURS = {RUNTIME, WORKSPACE, HOME, "/tmp"}  # noqa: S108
 _MARK = "-owner"
 _FILLED = "dockwright.filled"
 # PID 1 of the container: starts the first runner on the container's own stdin and stdout (another `docker exec` costs
@@ -250,6 +252,11 @@ class Docker:
 
         loopback = {} if "disable_ipv6" in lacking else {"net.ipv6.conf.lo.disable_ipv6": "0"}  # localhost is also ::1
         inodes = "" if "nr_inodes" in lacking else f",nr_inodes={_TMPFS_INODES}"
+        declared = {os.path.normpath(path) for path in image.attrs["Config"].get("Volumes") or ()} - _OURS
+        of_image = [
+            Mount(path, f"{self._volume}-{number}", type="volume", read_only=True, labels=labels)
+            for number, path in enumerate(sorted(declared))
+        ]
         return client.containers.create(
             image,
             entrypoint=[f"{RUNTIME}/bin/python3", "-I", "-S", "-c", _INIT, BOOT],
@@ -269,6 +276,7 @@ class Docker:
                 Mount(
                     WORKSPACE, self._volume, type="volume", no_copy=True
                 ),  # what an image has there is not the user's
+                *of_image,  # nobody would count what the agent writes there
             ],
             tmpfs={
                 "/tmp": f"mode=1777,size=1g{inodes},nosuid,nodev,exec",  # noqa: S108
@@ -346,7 +354,7 @@ class Docker:
             client.api.timeout = API_SECONDS
             if (container := self._container) is not None and not self.left:
                 persist(lambda: container.remove(force=True, v=True))
-            ours = re.compile(rf"dockwright-{re.escape(self.id)}-[0-9a-f]{{8}}({_MARK})?")
+            ours = re.compile(rf"dockwright-{re.escape(self.id)}-[0-9a-f]{{8}}(-\w+)?")
             for volume in client.volumes.list(filters={"label": f"{LABEL}={self.id}"}):  # killed ones' are among them
                 name = str(volume.name)
                 if ours.fullmatch(name) and not (self.left and name == self._volume):
