@@ -12,17 +12,21 @@ from pathlib import Path
 
 import pytest
 from docker import DockerClient
+from tests.e2e.batching import SCRIPTS, Bench, ended
 
 from dockwright.errors import ConfigError
 from dockwright.sandbox.engine import connect
 from dockwright.sandbox.images import Images
+from dockwright.testing.scripted_api import ScriptedApi
 
 pytestmark = pytest.mark.docker
-SIZE = 2_000_000
+BUSYBOX = Path("/bin/busybox").read_bytes()
+DATA = 2_000_000
+SIZE = DATA + len(BUSYBOX)
 
 
 class Archives:
-    """Images of a known size that the engine does not have, each as `docker save` writes it."""
+    """Images of a known size that the engine does not have, each as `docker save` writes it, with a shell in it."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self.ids: list[str] = []
@@ -42,9 +46,13 @@ class Archives:
     def _import(self, client: DockerClient, name: str) -> str:
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
-            entry = tarfile.TarInfo("data")
-            entry.size = SIZE
-            tar.addfile(entry, io.BytesIO(os.urandom(SIZE)))
+            for path, data in (("data", os.urandom(DATA)), ("bin/busybox", BUSYBOX)):
+                entry = tarfile.TarInfo(path)
+                entry.size, entry.mode = len(data), 0o755
+                tar.addfile(entry, io.BytesIO(data))
+            shell = tarfile.TarInfo("bin/sh")
+            shell.type, shell.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(shell)
         client.api.import_image(src=archive.getvalue(), repository=name, tag="only")
         return str(client.images.get(f"{name}:only").id)
 
@@ -91,6 +99,20 @@ async def test_all_tasks_pass_under_a_budget_that_holds_three_of_their_images(ar
     assert (most <= 3, images.size <= SIZE * 10 // 3) == (True, True)
     await images.close()
     assert archives.there() == []
+
+
+async def test_a_batch_keeps_within_the_disk_that_it_was_given(archives: Archives, tmp_path: Path) -> None:
+    async with ScriptedApi(scripts=SCRIPTS) as api:
+        bench = Bench(tmp_path, "docker", api)
+        bench.write_tasks(*((f"t{number}", "works", {"image": path}) for number, path in enumerate(archives.paths)))
+        process = await bench.start("-j", "3", "--disk", f"{SIZE * 10 // 3}B")
+        ending = asyncio.create_task(ended(process))
+        most = 0
+        while not (await asyncio.wait([ending], timeout=0.05))[0]:
+            most = max(most, len(await asyncio.to_thread(archives.there)))
+    assert (await ending)[::2] == (0, "")
+    assert set(bench.statuses().values()) == {"verified"}
+    assert (1 <= most <= 3, archives.there()) == (True, [])
 
 
 async def test_the_image_that_was_not_used_for_longest_goes_first(archives: Archives) -> None:
