@@ -38,6 +38,16 @@ def shallow_clone(folder: Path) -> Path:
     return folder / "shallow"
 
 
+def partial_clone(folder: Path) -> Path:
+    """Without the contents of the past."""
+    origin = new_repository(folder / "origin", {"README.md": b"# Old\n", "src/app.py": b"print('orders')\n"})
+    write(origin, {"README.md": b"# Orders\n"})
+    git(origin, "commit", "-qam", "Newer")
+    git(origin, "config", "uploadpack.allowFilter", "true")
+    git(folder, "clone", "-q", "--filter=blob:none", f"file://{origin}", "partial")
+    return folder / "partial"
+
+
 def detached(folder: Path) -> Path:
     repo = new_repository(folder / "repo")
     git(repo, "checkout", "-q", "--detach")
@@ -84,7 +94,8 @@ def inner_alternates(folder: Path) -> Path:
 
 
 REPOSITORIES = [
-    clone, linked_worktree, submodule, shallow_clone, detached, packed_away, sha256, sparse, odd_name, inner_alternates,
+    clone, linked_worktree, submodule, shallow_clone, partial_clone, detached, packed_away, sha256, sparse, odd_name,
+    inner_alternates,
 ]  # fmt: skip
 FILES = {"README.md": "100644 # Orders", "src/app.py": "100644 print('orders')"}
 

@@ -21,7 +21,7 @@ from dockwright.workspace.names import quoted, refusal, text
 from dockwright.workspace.objects import with_line_feeds
 from dockwright.workspace.quarantine import MAIL, NAME, Quarantine
 from dockwright.workspace.scan import Found, Scan, read, scan_files, scan_repository
-from dockwright.workspace.source import LARGEST_HISTORY, Folder, Repository, find_source
+from dockwright.workspace.source import LARGEST_HISTORY, Folder, Repository, find_source, is_partial
 from dockwright.workspace.space import Checkpoint, Workspace
 from dockwright.workspace.tree import Tree
 
@@ -84,8 +84,27 @@ async def _import(source: Repository, scan: Scan, quarantine: Quarantine) -> Non
     wanted = "".join(f"{oid}\n" for oid in [source.head, *staged] if oid).encode()
     if not wanted:
         return
-    if source.shallow:
-        (quarantine.folder / "shallow").write_bytes(source.shallow)
+    try:
+        await _carry(source, wanted, source.shallow, quarantine)
+    except ConfigError:
+        if not (source.head and await is_partial(source)):
+            raise
+        scan.left_out.append(f"the history before {source.head[:7]}, as {source.path} is a partial clone")
+        try:
+            await _carry(
+                source, f"--shallow {source.head}\n".encode() + wanted, f"{source.head}\n".encode(), quarantine
+            )
+        except ConfigError as error:
+            raise ConfigError(
+                f"{source.path} is a partial clone that does not have all files of its HEAD. Fetch them, then run "
+                f"again: git -C {source.path} fetch --refetch --no-filter"
+            ) from error
+
+
+async def _carry(source: Repository, wanted: bytes, shallow: bytes, quarantine: Quarantine) -> None:
+    """`wanted` is what `pack-objects --revs` reads, `shallow` names the commits whose parents stay behind."""
+    if shallow:
+        (quarantine.folder / "shallow").write_bytes(shallow)
     with TemporaryFile(dir=quarantine.folder.parent) as pack:
         line = ["pack-objects", "--revs", "--stdout", "--quiet", "--window=0", "--delta-base-offset"]
         await source.git(*line, stdin=wanted, stdout=pack, deadline=_HISTORY_DEADLINE)

@@ -62,6 +62,12 @@ class Repository:
             ) from error
 
 
+async def is_partial(repository: Repository) -> bool:
+    """Whether it is a clone that leaves contents to be fetched when they are needed."""
+    pattern = r"^remote\..*\.partialclonefilter$"
+    return bool(await _setting(repository.common_dir / "config", pattern, how="--get-regexp"))
+
+
 async def find_source(path: Path) -> Repository | Folder:
     """Judge the folder at `path`. Raises ConfigError where it is missing, no folder, or not all its own."""
     root, names = _look(path)
@@ -199,11 +205,11 @@ def _at_home(path: str) -> Path:
     return Path(os.path.expanduser(path))
 
 
-async def _setting(file: Path, name: str, *options: str) -> str:
+async def _setting(file: Path, name: str, *options: str, how: str = "--get") -> str:
     """A value of one configuration file, includes not followed; empty where it is not set."""
     if not _regular(file):
         return ""
-    read = ["config", f"--file={file}", "--no-includes", *options, "--get", name]
+    read = ["config", f"--file={file}", "--no-includes", *options, how, name]
     try:
         return os.fsdecode(await run(command(Path("/nonexistent"), read))).strip()
     except GitError:
