@@ -25,6 +25,7 @@ _OWN_PACK = f"{HOME}/.dockwright-own.pack"
 _SLICE = 8 << 20
 _DEADLINE = 300.0
 _SETTINGS = {
+    "core.excludesFile": "/dev/null", "core.attributesFile": "/dev/null",
     "core.hooksPath": "/dev/null", "core.fsmonitor": "false", "core.protectHFS": "true", "core.protectNTFS": "true",
     "gc.auto": "0", "core.logAllRefUpdates": "false", "core.bigFileThreshold": "64m", "index.skipHash": "true",
 }  # fmt: skip

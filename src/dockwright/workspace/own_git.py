@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockwright.errors import SandboxError
-from dockwright.sandbox import HOME, ExecResult, Sandbox
+from dockwright.sandbox import HOME, WORKSPACE, ExecResult, Sandbox
 from dockwright.workspace import git_state
 from dockwright.workspace.durable import write_durably
 from dockwright.workspace.hardened import GitError
@@ -21,7 +21,9 @@ from dockwright.workspace.names import text
 
 NOT_KEPT = ""
 _ARCHIVE = f"{HOME}/.dockwright-git.tar.gz"
+_GIT = f"{WORKSPACE}/{git_state.GIT}"
 _MOST = 64 << 20
+_MOST_LOOKED_AT = 3000  # beyond that the program inside is not slower
 _DEADLINE = 300.0
 _PROGRAM = inspect.getsource(git_state)
 
@@ -30,8 +32,8 @@ _PROGRAM = inspect.getsource(git_state)
 class OwnGit:
     """`known` are the objects that are in an archive or came with the workspace, `first` the latter, a line each.
 
-    `mark` changes when the repository does, `entered` is what it was when it was entered. `why` says why it was not
-    kept the last time."""
+    `mark` changes when the repository does, `entered` is what it was when it was entered; `seen` is the runner's mark
+    of what was kept last. `why` says why it was not kept the last time."""
 
     folder: Path
     mark: str = ""
@@ -40,6 +42,7 @@ class OwnGit:
     known: str = ""
     count: int = 0
     why: str = field(default="", compare=False)
+    seen: int | None = field(default=None, compare=False)
 
     @classmethod
     def load(cls, folder: Path) -> OwnGit:
@@ -59,9 +62,14 @@ class OwnGit:
 
     async def keep(self, sandbox: Sandbox, before: str | None) -> str | None:
         """The name of the state it is in now: `before` where nothing changed since."""
+        seen = await sandbox.mark(_GIT, but=f"{_GIT}/objects", most=_MOST_LOOKED_AT, known=self.seen)
+        if seen is not None and seen == self.seen:
+            return before
+        self.seen = None
         result = await _run(sandbox, "save", _ARCHIVE, str(_MOST), self.mark, stdin=_bytes(self.known))
         mark, _, fresh = text(result.stdout).partition("\n")
         if result.exit_code == 0 and mark == self.mark:
+            self.seen = seen
             return before
         try:
             data = await sandbox.read(_ARCHIVE, limit=4 * _MOST) if result.exit_code == 0 else b""
@@ -71,6 +79,7 @@ class OwnGit:
         if not data:
             self.why = _words(result)
             return NOT_KEPT
+        self.seen = seen
         await asyncio.to_thread(self.folder.mkdir, mode=0o700, exist_ok=True)
         self.count += 1
         await asyncio.to_thread(write_durably, self._archive(self.count), data)

@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 
 from dockwright.errors import ConfigError, SandboxError
 from dockwright.events import Delivered
-from dockwright.sandbox import Sandbox
+from dockwright.sandbox import WORKSPACE, Sandbox
 from dockwright.workspace import inside
 from dockwright.workspace.delivery import commit_message, fetch_into, own_message
 from dockwright.workspace.durable import write_durably
@@ -26,6 +26,8 @@ from dockwright.workspace.objects import LINK, SUBMODULE, Change, link_targets
 from dockwright.workspace.own_git import NOT_KEPT, OwnGit
 from dockwright.workspace.quarantine import MAIL, NAME, Quarantine
 
+_MOST_LOOKED_AT = 3000  # entries of /workspace: beyond that, git is not slower
+_NOTHING_SEEN: tuple[int | None, str] = (None, "")
 LOST = "everything since the checkpoint before"
 _NO_DATE = "@0 +0000"  # equal work makes equal checkpoints
 
@@ -69,6 +71,7 @@ class Workspace:
 
     def __post_init__(self) -> None:
         self.own_git = OwnGit.load(self.state / "git")
+        self._forget()
 
     @classmethod
     def load(cls, state: Path) -> Workspace:
@@ -104,6 +107,7 @@ class Workspace:
         """Fill the sandbox's empty /workspace with the files and the history of a commit, `base` if none is given.
 
         Raises SandboxError where they do not fit in."""
+        self._forget()
         try:
             await inside.enter(sandbox, self.quarantine, commit or self.base, self.branch, self.object_format)
         except (GitError, OSError) as error:
@@ -128,6 +132,7 @@ class Workspace:
     async def restore(self, sandbox: Sandbox, to: Checkpoint) -> str:
         """Make the files in the sandbox and the agent's own repository those of an earlier checkpoint, which becomes
         the last one; ignored files stay. Returns why the agent's repository could not be put back, if it could not."""
+        self._forget()
         why = await self._restore_git(sandbox, to.git)
         try:
             await inside.restore(sandbox, self.quarantine, to.tree)
@@ -212,18 +217,27 @@ class Workspace:
             notes=tuple(filter(None, [why, *kept_out, *await self._links_outside(final)])),
         )
 
-    async def _files(self, sandbox: Sandbox, message: str) -> Checkpoint:
-        try:
-            return await self._take(sandbox, message)
-        except (GitError, OSError):  # the agent may have broken our repository in the sandbox
-            return await self._take_anew(sandbox, message)
+    def _forget(self) -> None:
+        """Whatever is in the sandbox, it was not looked at."""
+        self._seen = _NOTHING_SEEN
+        self.own_git.seen = None
 
-    async def _take_anew(self, sandbox: Sandbox, message: str) -> Checkpoint:
+    async def _files(self, sandbox: Sandbox, message: str) -> Checkpoint:
+        mark, tree = self._seen
+        seen = await sandbox.mark(WORKSPACE, but=f"{WORKSPACE}/.git", most=_MOST_LOOKED_AT, known=mark)
+        if seen is not None and (seen, self.last.tree) == (mark, tree):
+            return self.last
+        self._seen = _NOTHING_SEEN
         try:
-            await inside.rebuild(sandbox, self.quarantine, self.last.tree, self.object_format)
-            return await self._take(sandbox, message)
-        except (GitError, OSError) as error:
-            return replace(self.last, left_out=(*self.refused, f"{LOST}: {error}"))
+            made = await self._take(sandbox, message)
+        except (GitError, OSError):  # the agent may have broken our repository in the sandbox
+            try:
+                await inside.rebuild(sandbox, self.quarantine, self.last.tree, self.object_format)
+                made = await self._take(sandbox, message)
+            except (GitError, OSError) as error:
+                return replace(self.last, left_out=(*self.refused, f"{LOST}: {error}"))
+        self._seen = seen, made.tree
+        return made
 
     async def _take(self, sandbox: Sandbox, message: str, *, again: bool = False) -> Checkpoint:
         kept = await inside.keep(sandbox, self.last.tree)

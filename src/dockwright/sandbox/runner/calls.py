@@ -18,6 +18,7 @@ from dockwright.sandbox.runner import wire
 from dockwright.sandbox.runner.budget import Budget, Usage, Watch
 from dockwright.sandbox.runner.files import look, read_file, write_file
 from dockwright.sandbox.runner.guard import LIBC, close_in, file_rights_of, give_up_capabilities
+from dockwright.sandbox.runner.marks import mark_of
 from dockwright.sandbox.runner.process import (
     NO_PROCESS,
     PR_SET_CHILD_SUBREAPER,
@@ -271,6 +272,9 @@ class Runner:
 
     async def do_stat(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         return look(args)
+
+    async def do_mark(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
+        return await mark_of(args)
 
     async def do_ping(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         return {}
