@@ -29,7 +29,6 @@ from dockwright.workspace.quarantine import MAIL, NAME, Quarantine
 _MOST_LOOKED_AT = 3000  # entries of /workspace: beyond that, git is not slower
 _NOTHING_SEEN: tuple[int | None, str] = (None, "")
 LOST = "everything since the checkpoint before"
-_NO_DATE = "@0 +0000"  # equal work makes equal checkpoints
 
 
 @dataclass(frozen=True)
@@ -245,11 +244,8 @@ class Workspace:
             return replace(self.last, left_out=(*self.refused, *kept.complaints))
         with TemporaryFile(dir=self.state) as file:
             await inside.read_pack(sandbox, kept.pack, file)
-            await self.quarantine.take_in(file)
-        made, changes = await asyncio.gather(
-            self.quarantine.commit(kept.tree, self.last.commit, message, _NO_DATE),
-            self.quarantine.changes(self.last.tree, kept.tree),
-        )
+            last = self.last
+            made, changes = await self.quarantine.take_in_commit(file, kept.tree, last.commit, message, last.tree)
         refused = {change: why for change in changes if (why := refusal_of(change))}
         if refused and again:
             raise GitError(f"{text(next(iter(refused)).path)} must not come out and could not be left out")
