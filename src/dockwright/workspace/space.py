@@ -193,12 +193,12 @@ class Workspace:
         `not_in_patch` are paths that stay out of the patch file, and why; `own` are commits that come before, as tree
         and message.
         """
-        if not await self.quarantine.changes(self.base, commit):
+        changes = await self.quarantine.changes(self.base, commit)
+        if not changes:
             return None
         ref = f"refs/heads/dockwright/{run}"
         messages = [(tree, own_message(text, trailers)) for tree, text in own]
-        tree = await self.quarantine.id(f"{commit}^{{tree}}")
-        final = await self._on_top(ref, [*messages, (tree, commit_message(message, trailers))], author)
+        final = await self._on_top(ref, messages, commit, commit_message(message, trailers), author)
         await self.quarantine.git("update-ref", ref, final)
         patch = self.state / "changes.patch"
         await asyncio.to_thread(write_durably, patch, await self.patch(final, not_in_patch or ()))
@@ -213,7 +213,7 @@ class Workspace:
             insertions=stat.insertions,
             deletions=stat.deletions,
             left_out=self.last.left_out,
-            notes=tuple(filter(None, [why, *kept_out, *await self._links_outside(final)])),
+            notes=tuple(filter(None, [why, *kept_out, *await self._links_outside(changes)])),
         )
 
     def _forget(self) -> None:
@@ -256,26 +256,24 @@ class Workspace:
             return await self._take(sandbox, message, again=True)
         return Checkpoint(made, kept.tree, (*self.refused, *kept.complaints))
 
-    async def _on_top(self, ref: str, commits: Sequence[tuple[str, str]], author: tuple[str, str]) -> str:
-        """The commit to deliver: all of these on `base`, or the last of them on what was delivered before. One that has
-        the same files as that before it is left out."""
-        try:
-            at, its_tree = [await self.quarantine.id(f"{ref}{what}") for what in ("", "^{tree}")]
-            commits = commits[-1:]
-        except GitError:
-            at, its_tree = self.base, await self.quarantine.id(f"{self.base}^{{tree}}")
+    async def _on_top(
+        self, ref: str, own: Sequence[tuple[str, str]], commit: str, message: str, author: tuple[str, str]
+    ) -> str:
+        """The commit to deliver: `own` and then the files of `commit` on `base`, or the latter alone on what was
+        delivered before. One that has the same files as that before it is left out."""
+        asked = (ref, f"{ref}^{{tree}}", f"{self.base}^{{tree}}", f"{commit}^{{tree}}")
+        at, its_tree, base_tree, tree = await self.quarantine.ids(*asked)
+        commits = [(tree, message)]
+        if not at:
+            at, its_tree, commits = self.base, base_tree, [*own, (tree, message)]
         for tree, message in commits:
             if tree != its_tree:
                 at = await self.quarantine.commit(tree, at, message, f"@{int(time.time())} +0000", author)
                 its_tree = tree
         return at
 
-    async def _links_outside(self, commit: str) -> list[str]:
-        links = [
-            (change.path, change.new.oid)
-            for change in await self.quarantine.changes(self.base, commit)
-            if change.new and change.new.mode == LINK
-        ]
+    async def _links_outside(self, changes: Sequence[Change]) -> list[str]:
+        links = [(change.path, change.new.oid) for change in changes if change.new and change.new.mode == LINK]
         targets = await link_targets(self.quarantine, {oid for _, oid in links})
         return [
             f"{text(path)} is a link that leads out of the repository, to {text(targets[oid])}"
