@@ -128,8 +128,8 @@ async def test_what_was_restored_or_entered_is_looked_at(sandbox: Sandbox, works
     first = workspace.last
     await workspace.restore(sandbox, first)
     assert await programs(sandbox, workspace) == 2
-    await workspace.enter(sandbox)
-    assert await programs(sandbox, workspace) == 2
+    await workspace.enter(sandbox)  # which looks at the agent's own repository
+    assert await programs(sandbox, workspace) == 1
     assert workspace.last == first
 
 

@@ -51,6 +51,7 @@ class OwnGit:
 
     async def begin(self, sandbox: Sandbox) -> None:
         """Look at a repository that was just entered."""
+        self.seen = await self._mark(sandbox)
         mark, _, names = text((await _run(sandbox, "begin")).stdout).partition("\n")
         self.mark, self.entered, self.first = mark, mark, names
         self.known += names
@@ -62,7 +63,7 @@ class OwnGit:
 
     async def keep(self, sandbox: Sandbox, before: str | None) -> str | None:
         """The name of the state it is in now: `before` where nothing changed since."""
-        seen = await sandbox.mark(_GIT, but=f"{_GIT}/objects", most=_MOST_LOOKED_AT, known=self.seen)
+        seen = await self._mark(sandbox)
         if seen is not None and seen == self.seen:
             return before
         self.seen = None
@@ -96,6 +97,7 @@ class OwnGit:
         archives = [self._archive(number) for number in range(1, int(state) + 1)]
         parts = [_bytes(self.first), *(archive.read_bytes() for archive in archives)]
         given = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        self.seen = None
         result = await _run(sandbox, "restore", stdin=given)
         if result.exit_code == git_state.OBJECTS_GONE:
             return False
@@ -104,6 +106,9 @@ class OwnGit:
         self.mark = text(result.stdout).strip()
         await asyncio.to_thread(self._save)
         return True
+
+    async def _mark(self, sandbox: Sandbox) -> int | None:
+        return await sandbox.mark(_GIT, but=f"{_GIT}/objects", most=_MOST_LOOKED_AT, known=self.seen)
 
     def _archive(self, number: int) -> Path:
         return self.folder / f"{number}.tar.gz"

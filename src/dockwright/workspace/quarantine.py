@@ -125,15 +125,18 @@ class Quarantine:
         differs from `since`. Equal input gives the equal commit: it has no date."""
         who = f"{NAME} <{MAIL}> 0 +0000"
         commit = f"tree {tree}\nparent {parent}\nauthor {who}\ncommitter {who}\n\n{message}".encode()
-        made = await asyncio.to_thread(add_commit, pack, commit, "sha1" if len(tree) == 40 else "sha256")
-        with NamedTemporaryFile(dir=self.folder.parent) as file:
-            given = (f"SINCE={since}", f"COMMIT={made}", f"SAID={file.name}")
-            line = command(self.folder, [], environment=given, script=_TAKE_IN)
+
+        def take_in() -> tuple[str, list[Change]]:
+            made = add_commit(pack, commit, "sha1" if len(tree) == 40 else "sha256")
             pack.flush()
             pack.seek(0)
-            await asyncio.to_thread(_execute, line, "index-pack or diff-tree", pack, 300.0)
-            raw = await asyncio.to_thread(Path(file.name).read_bytes)
-        return made, list(_parse_raw(raw))
+            with NamedTemporaryFile(dir=self.folder.parent) as file:
+                given = (f"SINCE={since}", f"COMMIT={made}", f"SAID={file.name}")
+                line = command(self.folder, [], environment=given, script=_TAKE_IN)
+                _execute(line, "index-pack or diff-tree", pack, 300.0)
+                return made, list(_parse_raw(Path(file.name).read_bytes()))
+
+        return await asyncio.to_thread(take_in)
 
     async def changes(self, old: str, new: str) -> list[Change]:
         """The paths in which two trees or commits differ; a rename is one path gone and one new."""
