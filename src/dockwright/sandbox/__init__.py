@@ -197,11 +197,11 @@ class Sandbox:
         answer, _ = await self._call({"do": "stat", "path": path, "follow": follow}, {"": path})
         return Stat(**answer)
 
-    async def mark(self, path: str, *, but: str, most: int, known: int | None = None) -> int | None:
+    async def mark(self, path: str, *, but: str, most: int) -> int | None:
         """A number that changes with anything in a folder but what is inside of its folder `but`. None where it cannot
-        be told: more than `most` entries, no right to look, changes without end. It takes 20 ms, unless it is `known`,
-        and no process, and holds for files as they are read after that."""
-        answer, _ = await self._call({"do": "mark", "path": path, "but": but, "most": most, "known": known}, {"": path})
+        be told: more than `most` entries, no right to look, changes without end. It takes no process, and 20 ms where
+        something changed; it holds for files as they are read after that."""
+        answer, _ = await self._call({"do": "mark", "path": path, "but": but, "most": most}, {"": path})
         mark = answer.get("mark")
         return mark if isinstance(mark, int) else None
 

@@ -108,7 +108,7 @@ class OwnGit:
         return True
 
     async def _mark(self, sandbox: Sandbox) -> int | None:
-        return await sandbox.mark(_GIT, but=f"{_GIT}/objects", most=_MOST_LOOKED_AT, known=self.seen)
+        return await sandbox.mark(_GIT, but=f"{_GIT}/objects", most=_MOST_LOOKED_AT)
 
     def _archive(self, number: int) -> Path:
         return self.folder / f"{number}.tar.gz"

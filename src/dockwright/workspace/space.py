@@ -222,9 +222,8 @@ class Workspace:
         self.own_git.seen = None
 
     async def _files(self, sandbox: Sandbox, message: str) -> Checkpoint:
-        mark, tree = self._seen
-        seen = await sandbox.mark(WORKSPACE, but=f"{WORKSPACE}/.git", most=_MOST_LOOKED_AT, known=mark)
-        if seen is not None and (seen, self.last.tree) == (mark, tree):
+        seen = await sandbox.mark(WORKSPACE, but=f"{WORKSPACE}/.git", most=_MOST_LOOKED_AT)
+        if seen is not None and self._seen == (seen, self.last.tree):
             return self.last
         self._seen = _NOTHING_SEEN
         try:
