@@ -10,7 +10,7 @@ from dockwright.config import TRAILER
 from dockwright.errors import ConfigError
 from dockwright.workspace.hardened import GitError, command, run
 from dockwright.workspace.quarantine import Quarantine
-from dockwright.workspace.source import Repository, find_source
+from dockwright.workspace.source import Repository, judged
 
 # Git 2.54 runs hooks that the configuration defines, which core.hooksPath does not stop. A fetch fires none of these.
 _HARMLESS_EVENTS = frozenset(
@@ -25,7 +25,7 @@ _LONGEST_MESSAGE = 20_000
 async def fetch_into(repo: Path, quarantine: Quarantine, ref: str, commit: str) -> str:
     """Give the user's repository `ref` at `commit`. Returns "" or, where it could not take it, the reason."""
     try:
-        target = await find_source(repo)
+        target = await judged(repo)
         if not isinstance(target, Repository):
             return f"{repo} is no git repository, so there is no branch"
         if event := await _hook_event(target):

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, NamedTuple
 
 from dockwright.errors import ConfigError, DockwrightError
 
@@ -35,13 +35,21 @@ _ENVIRONMENT = (
     "LC_ALL=C", "HOME=/nonexistent",
 )  # fmt: skip
 # Bounds on address space and on each file: an object that unpacks to more ends git, not the machine.
-_LIMITED = 'ulimit -v "$1"; ulimit -f "$2"; ulimit -c 0; shift 2; exec "$@"'
+_BOUNDS = 'ulimit -v "$1"; ulimit -f "$2"; ulimit -c 0; shift 2; '
+RUN_IT = 'exec "$@"'
 _MOST_OUTPUT = 512 << 20
 _KILL_SECONDS = 5
 
 
 class GitError(DockwrightError):
     """Git failed, on the host or in a sandbox, ran out of time or said too much."""
+
+
+class Line(NamedTuple):
+    """A process: its arguments, and all of its environment as NAME=VALUE."""
+
+    arguments: list[str]
+    environment: list[str]
 
 
 def command(
@@ -54,20 +62,22 @@ def command(
     environment: Sequence[str] = (),
     memory: int = 4 << 30,
     largest: int = 2 << 30,
-) -> list[str]:
-    """The argument list of one hardened git process. `protocol` is the one transport it may use ("file" or none),
-    `memory` and `largest` are how many bytes it may have in memory and write into one file."""
+    script: str = RUN_IT,
+) -> Line:
+    """A hardened git process. `protocol` is the one transport it may use ("file" or none), `memory` and `largest` are
+    how many bytes it may have in memory and write into one file. A `script` of the shell finds git with its options
+    and `arguments` in "$@"."""
     git = _git()
     if git is None:
         raise ConfigError("git was not found in PATH. Install git 2.31 or later on this machine.")
     path = f"PATH={os.path.dirname(git)}:/usr/bin:/bin"
     settings = [word for setting in (*_CONFIG, *config) for word in ("-c", setting)]
     trees = [f"--work-tree={work_tree}"] if work_tree else []
-    return [
-        "/bin/sh", "-c", _LIMITED, "sh", str(memory // 1024), str(largest // 512),
-        "/usr/bin/env", "-i", path, *_ENVIRONMENT, f"GIT_ALLOW_PROTOCOL={protocol}", *environment,
+    words = [
+        "/bin/sh", "-c", _BOUNDS + script, "sh", str(memory // 1024), str(largest // 512),
         git, "--no-pager", *settings, f"--git-dir={git_dir}", *trees, *arguments,
     ]  # fmt: skip
+    return Line(words, [path, *_ENVIRONMENT, f"GIT_ALLOW_PROTOCOL={protocol}", *environment])
 
 
 @cache
@@ -76,14 +86,14 @@ def _git() -> str | None:
 
 
 async def run(
-    arguments: Sequence[str],
+    line: Line,
     *,
     stdin: bytes = b"",
     stdout: IO[bytes] | None = None,
     cwd: Path | None = None,
     deadline: float = 60.0,
 ) -> bytes:
-    """Run a command to its end and return what it printed, unless that goes to a file. `deadline` is in seconds.
+    """Run it to its end and return what it printed, unless that goes to a file. `deadline` is in seconds.
     Raises GitError."""
     with TemporaryFile() as given, TemporaryFile() as said:
         given.write(stdin)
@@ -91,11 +101,11 @@ async def run(
         try:
             async with asyncio.timeout(deadline):
                 process = await asyncio.create_subprocess_exec(
-                    *arguments,
+                    *line.arguments,
                     stdin=given,
                     stdout=stdout or asyncio.subprocess.PIPE,
                     stderr=said,
-                    env={},
+                    env=dict(word.split("=", 1) for word in line.environment),
                     cwd=cwd,
                     start_new_session=True,
                 )
@@ -106,10 +116,10 @@ async def run(
                     if process.returncode is None:
                         await _kill(process)
         except TimeoutError:
-            raise GitError(f"{_name(arguments)} did not end within {deadline:g} seconds.") from None
+            raise GitError(f"{_name(line)} did not end within {deadline:g} seconds.") from None
         if code != 0:
             said.seek(0)
-            raise GitError(f"{_name(arguments)} failed ({code}): {said.read(4000).decode(errors='replace').strip()}")
+            raise GitError(f"{_name(line)} failed ({code}): {said.read(4000).decode(errors='replace').strip()}")
         return output
 
 
@@ -134,7 +144,8 @@ async def _read(stream: asyncio.StreamReader | None) -> bytes:
     return b"".join(parts)
 
 
-def _name(arguments: Sequence[str]) -> str:
+def _name(line: Line) -> str:
     """ "git VERB", without the page of hardening before it."""
+    arguments = line.arguments
     after = next(index for index, word in enumerate(arguments) if word.startswith("--git-dir=")) + 1
     return "git " + next((word for word in arguments[after:] if not word.startswith("--work-tree=")), "")

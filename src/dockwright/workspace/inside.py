@@ -25,6 +25,7 @@ _OWN_PACK = f"{HOME}/.dockwright-own.pack"
 _SLICE = 8 << 20
 _DEADLINE = 300.0
 _SETTINGS = {
+    "core.excludesFile": "/dev/null", "core.attributesFile": "/dev/null",
     "core.hooksPath": "/dev/null", "core.fsmonitor": "false", "core.protectHFS": "true", "core.protectNTFS": "true",
     "gc.auto": "0", "core.logAllRefUpdates": "false", "core.bigFileThreshold": "64m", "index.skipHash": "true",
 }  # fmt: skip
@@ -195,7 +196,12 @@ async def _write_repository(sandbox: Sandbox, git_dir: str, config: str, files: 
 
 
 async def _new_side(sandbox: Sandbox, config: str, files: dict[str, str]) -> None:
-    await sandbox.exec([f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", _REMOVE, _SIDE], cwd="/")
+    try:
+        await sandbox.stat(_SIDE)
+    except FileNotFoundError:
+        pass
+    else:
+        await sandbox.exec([f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", _REMOVE, _SIDE], cwd="/")
     await _write_repository(sandbox, _SIDE, config, files)
 
 

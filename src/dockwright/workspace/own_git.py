@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dockwright.errors import SandboxError
-from dockwright.sandbox import HOME, ExecResult, Sandbox
+from dockwright.sandbox import HOME, WORKSPACE, ExecResult, Sandbox
 from dockwright.workspace import git_state
 from dockwright.workspace.durable import write_durably
 from dockwright.workspace.hardened import GitError
@@ -21,7 +21,9 @@ from dockwright.workspace.names import text
 
 NOT_KEPT = ""
 _ARCHIVE = f"{HOME}/.dockwright-git.tar.gz"
+_GIT = f"{WORKSPACE}/{git_state.GIT}"
 _MOST = 64 << 20
+_MOST_LOOKED_AT = 3000  # beyond that the program inside is not slower
 _DEADLINE = 300.0
 _PROGRAM = inspect.getsource(git_state)
 
@@ -30,8 +32,8 @@ _PROGRAM = inspect.getsource(git_state)
 class OwnGit:
     """`known` are the objects that are in an archive or came with the workspace, `first` the latter, a line each.
 
-    `mark` changes when the repository does, `entered` is what it was when it was entered. `why` says why it was not
-    kept the last time."""
+    `mark` changes when the repository does, `entered` is what it was when it was entered; `seen` is the runner's mark
+    of what was kept last. `why` says why it was not kept the last time."""
 
     folder: Path
     mark: str = ""
@@ -40,6 +42,7 @@ class OwnGit:
     known: str = ""
     count: int = 0
     why: str = field(default="", compare=False)
+    seen: int | None = field(default=None, compare=False)
 
     @classmethod
     def load(cls, folder: Path) -> OwnGit:
@@ -48,6 +51,7 @@ class OwnGit:
 
     async def begin(self, sandbox: Sandbox) -> None:
         """Look at a repository that was just entered."""
+        self.seen = await self._mark(sandbox)
         mark, _, names = text((await _run(sandbox, "begin")).stdout).partition("\n")
         self.mark, self.entered, self.first = mark, mark, names
         self.known += names
@@ -59,9 +63,14 @@ class OwnGit:
 
     async def keep(self, sandbox: Sandbox, before: str | None) -> str | None:
         """The name of the state it is in now: `before` where nothing changed since."""
+        seen = await self._mark(sandbox)
+        if seen is not None and seen == self.seen:
+            return before
+        self.seen = None
         result = await _run(sandbox, "save", _ARCHIVE, str(_MOST), self.mark, stdin=_bytes(self.known))
         mark, _, fresh = text(result.stdout).partition("\n")
         if result.exit_code == 0 and mark == self.mark:
+            self.seen = seen
             return before
         try:
             data = await sandbox.read(_ARCHIVE, limit=4 * _MOST) if result.exit_code == 0 else b""
@@ -71,6 +80,7 @@ class OwnGit:
         if not data:
             self.why = _words(result)
             return NOT_KEPT
+        self.seen = seen
         await asyncio.to_thread(self.folder.mkdir, mode=0o700, exist_ok=True)
         self.count += 1
         await asyncio.to_thread(write_durably, self._archive(self.count), data)
@@ -87,6 +97,7 @@ class OwnGit:
         archives = [self._archive(number) for number in range(1, int(state) + 1)]
         parts = [_bytes(self.first), *(archive.read_bytes() for archive in archives)]
         given = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        self.seen = None
         result = await _run(sandbox, "restore", stdin=given)
         if result.exit_code == git_state.OBJECTS_GONE:
             return False
@@ -95,6 +106,9 @@ class OwnGit:
         self.mark = text(result.stdout).strip()
         await asyncio.to_thread(self._save)
         return True
+
+    async def _mark(self, sandbox: Sandbox) -> int | None:
+        return await sandbox.mark(_GIT, but=f"{_GIT}/objects", most=_MOST_LOOKED_AT)
 
     def _archive(self, number: int) -> Path:
         return self.folder / f"{number}.tar.gz"

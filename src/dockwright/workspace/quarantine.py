@@ -15,10 +15,19 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
 from typing import IO
 
 from dockwright.errors import ConfigError
-from dockwright.workspace.hardened import GitError, command, run
-from dockwright.workspace.objects import Change, Entry
+from dockwright.workspace.hardened import GitError, Line, command, run
+from dockwright.workspace.objects import Change, Entry, add_commit
 
 NAME, MAIL = "dockwright", "noreply@dockwright.invalid"
+_QUIET = "--no-ext-diff --no-textconv --no-color --no-renames"
+_RAW = "-r -z --raw"
+_TREES_MEMORY, _TREES_SIZE = 1 << 30, 64 << 20
+# $SINCE $COMMIT $SAID: what came in on stdin, and then in $SAID how the commit differs from the one before.
+_TAKE_IN = f"""
+"$@" index-pack --stdin --fix-thin --strict > /dev/null || exit
+ulimit -v {_TREES_MEMORY // 1024}; ulimit -f {_TREES_SIZE // 512}
+exec "$@" diff-tree {_QUIET} {_RAW} --output="$SAID" "$SINCE" "$COMMIT"
+"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,12 @@ class Quarantine:
         """What one git command prints. Raises GitError, also after `deadline` seconds."""
         line = command(self.folder, arguments, environment=environment, memory=memory, largest=largest)
         return await asyncio.to_thread(_execute, line, arguments[0], stdin, deadline)
+
+    async def ids(self, *revisions: str) -> list[str]:
+        """As `id`, of many at once, with "" for what there is none of."""
+        asked = "".join(f"{revision}\n" for revision in revisions).encode()
+        answer = await self.git("cat-file", "--batch-check=%(objectname)", stdin=asked)
+        return ["" if line.endswith(" missing") else line for line in answer.decode().splitlines()]
 
     async def id(self, revision: str) -> str:
         """The full object id of a revision such as `refs/x^{tree}`. Raises GitError where there is none."""
@@ -93,7 +108,7 @@ class Quarantine:
     async def diff(self, verb: str, *arguments: str, memory: int = 4 << 30, limit: int = 1 << 30) -> bytes:
         """What `diff` or `diff-tree` says, through a file, so that a tree made to explode ends at the file limit."""
         with NamedTemporaryFile(dir=self.folder.parent) as file:
-            quiet = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", f"--output={file.name}")
+            quiet = (*_QUIET.split(), f"--output={file.name}")
             await self.git(verb, *quiet, *arguments, memory=memory, largest=limit)
             return await asyncio.to_thread(Path(file.name).read_bytes)
 
@@ -103,13 +118,33 @@ class Quarantine:
         pack.seek(0)
         await self.git("index-pack", "--stdin", "--fix-thin", "--strict", stdin=pack, deadline=300.0)
 
+    async def take_in_commit(
+        self, pack: IO[bytes], tree: str, parent: str, message: str, since: str
+    ) -> tuple[str, list[Change]]:
+        """Take in a pack together with a commit by dockwright of a tree in it; its id, and the paths in which it
+        differs from `since`. Equal input gives the equal commit: it has no date."""
+        who = f"{NAME} <{MAIL}> 0 +0000"
+        commit = f"tree {tree}\nparent {parent}\nauthor {who}\ncommitter {who}\n\n{message}".encode()
+
+        def take_in() -> tuple[str, list[Change]]:
+            made = add_commit(pack, commit, "sha1" if len(tree) == 40 else "sha256")
+            pack.flush()
+            pack.seek(0)
+            with NamedTemporaryFile(dir=self.folder.parent) as file:
+                given = (f"SINCE={since}", f"COMMIT={made}", f"SAID={file.name}")
+                line = command(self.folder, [], environment=given, script=_TAKE_IN)
+                _execute(line, "index-pack or diff-tree", pack, 300.0)
+                return made, list(_parse_raw(Path(file.name).read_bytes()))
+
+        return await asyncio.to_thread(take_in)
+
     async def changes(self, old: str, new: str) -> list[Change]:
         """The paths in which two trees or commits differ; a rename is one path gone and one new."""
-        raw = await self.diff("diff-tree", "-r", "-z", "--raw", old, new, memory=1 << 30, limit=64 << 20)
+        raw = await self.diff("diff-tree", *_RAW.split(), old, new, memory=_TREES_MEMORY, limit=_TREES_SIZE)
         return list(_parse_raw(raw))
 
 
-def _execute(line: list[str], verb: str, stdin: bytes | IO[bytes], deadline: float) -> bytes:
+def _execute(line: Line, verb: str, stdin: bytes | IO[bytes], deadline: float) -> bytes:
     from git import Git, GitCommandError
 
     with TemporaryFile() as file:
@@ -118,7 +153,7 @@ def _execute(line: list[str], verb: str, stdin: bytes | IO[bytes], deadline: flo
             file.seek(0)
         try:
             return Git("/").execute(
-                line,
+                ["/usr/bin/env", "-i", *line.environment, *line.arguments],
                 istream=file.fileno() if isinstance(stdin, bytes) else stdin.fileno(),
                 stdout_as_string=False,
                 strip_newline_in_stdout=False,

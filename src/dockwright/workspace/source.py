@@ -69,7 +69,17 @@ async def is_partial(repository: Repository) -> bool:
 
 
 async def find_source(path: Path) -> Repository | Folder:
-    """Judge the folder at `path`. Raises ConfigError where it is missing, no folder, or not all its own."""
+    """Judge the folder at `path`, and know what to read of it. Raises ConfigError where it is missing, no folder, not
+    all its own, or damaged."""
+    match await judged(path):
+        case Repository() as repository:
+            return await _with_facts(repository)
+        case Folder() as folder:
+            return replace(folder, config=await _own_ignores())
+
+
+async def judged(path: Path) -> Repository | Folder:
+    """What the folder at `path` is. Raises ConfigError where it is missing, no folder, or not all its own."""
     root, names = _look(path)
     if ".git" in names:
         git_dir = await _follow_dot_git(root)
@@ -78,9 +88,9 @@ async def find_source(path: Path) -> Repository | Folder:
         repository = Repository(root, root, root, bare=True)
     else:
         _refuse_part_of_repository(root, names)
-        return Folder(root, await _own_ignores())
+        return Folder(root)
     check_own(repository)
-    return await _with_facts(repository)
+    return repository
 
 
 def _look(path: Path) -> tuple[Path, set[str]]:

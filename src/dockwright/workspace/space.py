@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 
 from dockwright.errors import ConfigError, SandboxError
 from dockwright.events import Delivered
-from dockwright.sandbox import Sandbox
+from dockwright.sandbox import WORKSPACE, Sandbox
 from dockwright.workspace import inside
 from dockwright.workspace.delivery import commit_message, fetch_into, own_message
 from dockwright.workspace.durable import write_durably
@@ -26,8 +26,9 @@ from dockwright.workspace.objects import LINK, SUBMODULE, Change, link_targets
 from dockwright.workspace.own_git import NOT_KEPT, OwnGit
 from dockwright.workspace.quarantine import MAIL, NAME, Quarantine
 
+_MOST_LOOKED_AT = 3000  # entries of /workspace: beyond that, git is not slower
+_NOTHING_SEEN: tuple[int | None, str] = (None, "")
 LOST = "everything since the checkpoint before"
-_NO_DATE = "@0 +0000"  # equal work makes equal checkpoints
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Workspace:
 
     def __post_init__(self) -> None:
         self.own_git = OwnGit.load(self.state / "git")
+        self._forget()
 
     @classmethod
     def load(cls, state: Path) -> Workspace:
@@ -104,6 +106,7 @@ class Workspace:
         """Fill the sandbox's empty /workspace with the files and the history of a commit, `base` if none is given.
 
         Raises SandboxError where they do not fit in."""
+        self._forget()
         try:
             await inside.enter(sandbox, self.quarantine, commit or self.base, self.branch, self.object_format)
         except (GitError, OSError) as error:
@@ -128,6 +131,7 @@ class Workspace:
     async def restore(self, sandbox: Sandbox, to: Checkpoint) -> str:
         """Make the files in the sandbox and the agent's own repository those of an earlier checkpoint, which becomes
         the last one; ignored files stay. Returns why the agent's repository could not be put back, if it could not."""
+        self._forget()
         why = await self._restore_git(sandbox, to.git)
         try:
             await inside.restore(sandbox, self.quarantine, to.tree)
@@ -189,12 +193,12 @@ class Workspace:
         `not_in_patch` are paths that stay out of the patch file, and why; `own` are commits that come before, as tree
         and message.
         """
-        if not await self.quarantine.changes(self.base, commit):
+        changes = await self.quarantine.changes(self.base, commit)
+        if not changes:
             return None
         ref = f"refs/heads/dockwright/{run}"
         messages = [(tree, own_message(text, trailers)) for tree, text in own]
-        tree = await self.quarantine.id(f"{commit}^{{tree}}")
-        final = await self._on_top(ref, [*messages, (tree, commit_message(message, trailers))], author)
+        final = await self._on_top(ref, messages, commit, commit_message(message, trailers), author)
         await self.quarantine.git("update-ref", ref, final)
         patch = self.state / "changes.patch"
         await asyncio.to_thread(write_durably, patch, await self.patch(final, not_in_patch or ()))
@@ -209,21 +213,29 @@ class Workspace:
             insertions=stat.insertions,
             deletions=stat.deletions,
             left_out=self.last.left_out,
-            notes=tuple(filter(None, [why, *kept_out, *await self._links_outside(final)])),
+            notes=tuple(filter(None, [why, *kept_out, *await self._links_outside(changes)])),
         )
 
-    async def _files(self, sandbox: Sandbox, message: str) -> Checkpoint:
-        try:
-            return await self._take(sandbox, message)
-        except (GitError, OSError):  # the agent may have broken our repository in the sandbox
-            return await self._take_anew(sandbox, message)
+    def _forget(self) -> None:
+        """Whatever is in the sandbox, it was not looked at."""
+        self._seen = _NOTHING_SEEN
+        self.own_git.seen = None
 
-    async def _take_anew(self, sandbox: Sandbox, message: str) -> Checkpoint:
+    async def _files(self, sandbox: Sandbox, message: str) -> Checkpoint:
+        seen = await sandbox.mark(WORKSPACE, but=f"{WORKSPACE}/.git", most=_MOST_LOOKED_AT)
+        if seen is not None and self._seen == (seen, self.last.tree):
+            return self.last
+        self._seen = _NOTHING_SEEN
         try:
-            await inside.rebuild(sandbox, self.quarantine, self.last.tree, self.object_format)
-            return await self._take(sandbox, message)
-        except (GitError, OSError) as error:
-            return replace(self.last, left_out=(*self.refused, f"{LOST}: {error}"))
+            made = await self._take(sandbox, message)
+        except (GitError, OSError):  # the agent may have broken our repository in the sandbox
+            try:
+                await inside.rebuild(sandbox, self.quarantine, self.last.tree, self.object_format)
+                made = await self._take(sandbox, message)
+            except (GitError, OSError) as error:
+                return replace(self.last, left_out=(*self.refused, f"{LOST}: {error}"))
+        self._seen = seen, made.tree
+        return made
 
     async def _take(self, sandbox: Sandbox, message: str, *, again: bool = False) -> Checkpoint:
         kept = await inside.keep(sandbox, self.last.tree)
@@ -231,11 +243,8 @@ class Workspace:
             return replace(self.last, left_out=(*self.refused, *kept.complaints))
         with TemporaryFile(dir=self.state) as file:
             await inside.read_pack(sandbox, kept.pack, file)
-            await self.quarantine.take_in(file)
-        made, changes = await asyncio.gather(
-            self.quarantine.commit(kept.tree, self.last.commit, message, _NO_DATE),
-            self.quarantine.changes(self.last.tree, kept.tree),
-        )
+            last = self.last
+            made, changes = await self.quarantine.take_in_commit(file, kept.tree, last.commit, message, last.tree)
         refused = {change: why for change in changes if (why := refusal_of(change))}
         if refused and again:
             raise GitError(f"{text(next(iter(refused)).path)} must not come out and could not be left out")
@@ -246,26 +255,24 @@ class Workspace:
             return await self._take(sandbox, message, again=True)
         return Checkpoint(made, kept.tree, (*self.refused, *kept.complaints))
 
-    async def _on_top(self, ref: str, commits: Sequence[tuple[str, str]], author: tuple[str, str]) -> str:
-        """The commit to deliver: all of these on `base`, or the last of them on what was delivered before. One that has
-        the same files as that before it is left out."""
-        try:
-            at, its_tree = [await self.quarantine.id(f"{ref}{what}") for what in ("", "^{tree}")]
-            commits = commits[-1:]
-        except GitError:
-            at, its_tree = self.base, await self.quarantine.id(f"{self.base}^{{tree}}")
+    async def _on_top(
+        self, ref: str, own: Sequence[tuple[str, str]], commit: str, message: str, author: tuple[str, str]
+    ) -> str:
+        """The commit to deliver: `own` and then the files of `commit` on `base`, or the latter alone on what was
+        delivered before. One that has the same files as that before it is left out."""
+        asked = (ref, f"{ref}^{{tree}}", f"{self.base}^{{tree}}", f"{commit}^{{tree}}")
+        at, its_tree, base_tree, tree = await self.quarantine.ids(*asked)
+        commits = [(tree, message)]
+        if not at:
+            at, its_tree, commits = self.base, base_tree, [*own, (tree, message)]
         for tree, message in commits:
             if tree != its_tree:
                 at = await self.quarantine.commit(tree, at, message, f"@{int(time.time())} +0000", author)
                 its_tree = tree
         return at
 
-    async def _links_outside(self, commit: str) -> list[str]:
-        links = [
-            (change.path, change.new.oid)
-            for change in await self.quarantine.changes(self.base, commit)
-            if change.new and change.new.mode == LINK
-        ]
+    async def _links_outside(self, changes: Sequence[Change]) -> list[str]:
+        links = [(change.path, change.new.oid) for change in changes if change.new and change.new.mode == LINK]
         targets = await link_targets(self.quarantine, {oid for _, oid in links})
         return [
             f"{text(path)} is a link that leads out of the repository, to {text(targets[oid])}"

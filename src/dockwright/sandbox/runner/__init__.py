@@ -10,7 +10,7 @@ import json
 from functools import cache
 from importlib.resources import files
 
-MODULES = ("wire", "guard", "budget", "files", "process", "calls")
+MODULES = ("wire", "guard", "budget", "files", "marks", "process", "calls")
 
 # What `python3 -c` runs: read the modules, make them importable under their own names, go.
 BOOT = """
