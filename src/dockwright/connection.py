@@ -51,6 +51,7 @@ def _connect(settings: ModelSettings) -> Client:
         import genai_prices  # noqa: F401 - so that the first price does not have to wait for it
         import httpx2
     finally:
+        gc.freeze()
         gc.enable()
     timeout = anthropic.Timeout(settings.stall_seconds, connect=10.0)
     trust = True if settings.ca_file is None else ssl.create_default_context(cafile=settings.ca_file)
