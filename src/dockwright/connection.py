@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from dockwright.config import ANTHROPIC_URL, ModelSettings
 from dockwright.errors import ConfigError
 
 if TYPE_CHECKING:
+    import httpx2
     from anthropic import AsyncAnthropic, AsyncAnthropicBedrock, AsyncAnthropicVertex
 
     Client = AsyncAnthropic | AsyncAnthropicBedrock | AsyncAnthropicVertex
@@ -51,9 +54,11 @@ def _connect(settings: ModelSettings) -> Client:
         import genai_prices  # noqa: F401 - so that the first price does not have to wait for it
         import httpx2
     finally:
+        gc.freeze()
         gc.enable()
     timeout = anthropic.Timeout(settings.stall_seconds, connect=10.0)
-    trust = True if settings.ca_file is None else ssl.create_default_context(cafile=settings.ca_file)
+    ours = settings.ca_file
+    trust = ssl.create_default_context(cafile=ours) if ours else httpx2.create_ssl_context(trust_env=False)
     options: dict[str, Any] = {
         "base_url": settings.base_url,
         "max_retries": 0,
@@ -61,10 +66,8 @@ def _connect(settings: ModelSettings) -> Client:
         "default_headers": dict(settings.headers),
         "open_telemetry": {"propagation": False, "traces": False},
         "http_client": httpx2.AsyncClient(
-            limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=100),
-            proxy=settings.proxy,
+            transport=_pools(partial(httpx2.AsyncHTTPTransport, verify=trust, proxy=settings.proxy, trust_env=False)),
             trust_env=False,
-            verify=trust,
             timeout=timeout,
             follow_redirects=False,
             headers=HEADERS,
@@ -93,6 +96,45 @@ def _connect(settings: ModelSettings) -> Client:
     if key is None and token is None:
         token = "none"  # noqa: S105 - servers without keys; the SDK insists on one
     return anthropic.AsyncAnthropic(api_key=key, auth_token=token, **options)
+
+
+def _pools(make: Callable[[], httpx2.AsyncBaseTransport]) -> httpx2.AsyncBaseTransport:
+    """A pool of connections for each request under way: at the beginning and the end of each, a pool asks all its idle
+    connections whether they are still there."""
+    import httpx2
+
+    free: list[httpx2.AsyncBaseTransport] = []
+
+    class Lent(httpx2.AsyncByteStream):
+        def __init__(self, pool: httpx2.AsyncBaseTransport, stream: httpx2.AsyncByteStream) -> None:
+            self._pool, self._stream = pool, stream
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self._stream.__aiter__()
+
+        async def aclose(self) -> None:
+            try:
+                await self._stream.aclose()
+            finally:
+                free.append(self._pool)
+
+    class Pools(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            pool = free.pop() if free else make()
+            try:
+                response = await pool.handle_async_request(request)
+            except BaseException:
+                free.append(pool)
+                raise
+            assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - for the type checker
+            response.stream = Lent(pool, response.stream)
+            return response
+
+        async def aclose(self) -> None:
+            for pool in free:
+                await pool.aclose()
+
+    return Pools()
 
 
 def credential_errors(provider: str) -> tuple[type[Exception], ...]:

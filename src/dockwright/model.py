@@ -19,6 +19,8 @@ from email.utils import parsedate_to_datetime
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic_core import to_json
+
 from dockwright.config import ANTHROPIC_URL, ModelSettings
 from dockwright.connection import Connection, credential_errors
 from dockwright.errors import ConfigError, ContextFull, ModelError, ToolError
@@ -158,7 +160,7 @@ class Model:
             stop_reason=str(incoming.stop_reason),
             stop_details=incoming.stop_details,
             usage=incoming.usage,
-            cost=self.price(incoming.usage, incoming.model),
+            cost=passage.cost if incoming.complete else self.price(incoming.usage, incoming.model),
             seconds=time.monotonic() - began,
         )
 
@@ -203,6 +205,7 @@ class Model:
         if settings.caching:
             system, messages = _mark(system), _mark_messages(messages)
         request: dict[str, Any] = {"model": self.name, "max_tokens": settings.max_tokens, "messages": messages}
+        request["stream"] = True
         if system:
             request["system"] = system
         if tools:
@@ -244,13 +247,17 @@ class Model:
         import anthropic
         import httpx2
 
-        create: Any = client.messages.create
+        # Not by `messages.create`, which copies the whole request and makes an object of each event. A cloud's client
+        # needs the request as it is, because it puts some of it elsewhere.
+        plain = self._settings.provider == "anthropic"
+        sent: dict[str, Any] = {"content": to_json(request)} if plain else {"body": request}
+        sent |= {"cast_to": object, "stream": True, "stream_cls": anthropic.AsyncStream[object]}
         try:
-            async with await create(**request, stream=True) as stream:
+            async with await client.post("/v1/messages", **sent) as stream:
                 passage.headers = stream.response.headers
                 try:
                     async for event in stream:
-                        yield event.to_dict(warnings=False)
+                        yield event
                 except (ValueError, RecursionError) as error:
                     raise _AttemptError(f"the stream was not readable: {error}") from error
         except anthropic.APIStatusError as error:
