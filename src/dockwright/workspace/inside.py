@@ -195,7 +195,7 @@ async def _write_repository(sandbox: Sandbox, git_dir: str, config: str, files: 
 
 
 async def _new_side(sandbox: Sandbox, config: str, files: dict[str, str]) -> None:
-    await sandbox.exec([f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", _REMOVE, _SIDE], cwd="/")
+    await sandbox.python(_REMOVE, _SIDE, cwd="/")
     await _write_repository(sandbox, _SIDE, config, files)
 
 
