@@ -4,8 +4,7 @@ engine that opens a hole in what it makes ends the run before the model is asked
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tests.e2e.running import WORK, Desk, leftovers
 from dockwright.errors import BoundaryError, ExitCode
 from dockwright.events import BoundaryTested, from_line
 from dockwright.result import RunResult
-from dockwright.sandbox import Sandbox, open_sandbox
+from dockwright.sandbox import ExecResult, Sandbox, open_sandbox
 from dockwright.sandbox.boundary import PROBES, addresses, probe_boundary
 from dockwright.sandbox.bubblewrap import Bubblewrap
 from dockwright.testing.scripted_api import ScriptedApi
@@ -117,14 +116,25 @@ async def test_a_shared_network_is_found_under_bubblewrap_too() -> None:
             found.raise_for_leaks(sandbox)
 
 
+class Careless(Sandbox):
+    """It runs what lies there instead of what it is given."""
+
+    instead: Sequence[str] = ()
+
+    async def python(self, *_: str, **options: Any) -> ExecResult:
+        return await self.exec(self.instead, **options)
+
+
 @pytest.mark.parametrize("program", ["echo {}", "exit 0", "echo oops; exit 1", "echo '[]'", "kill -9 $$", "sleep 60"])
 async def test_a_probe_that_says_nothing_of_use_is_no_proof(program: str) -> None:
     async with open_sandbox(Bubblewrap(ROOTFS, "test-silent")) as sandbox:
-        await sandbox.write("/tmp/fake/bin/python3", f"#!/bin/sh\n{program}\n".encode(), mode=0o755)
+        careless = Careless(**vars(sandbox))
+        careless.instead = ["sh", "-c", program]
         with pytest.raises(BoundaryError, match="could not be tested"):
-            await probe_boundary(replace(sandbox, runtime="/tmp/fake"), seconds=2)
+            await probe_boundary(careless, seconds=2)
+        careless.instead = ["/no/such"]
         with pytest.raises(BoundaryError, match="could not be tested"):
-            await probe_boundary(replace(sandbox, runtime="/no/such"))
+            await probe_boundary(careless)
 
 
 async def test_an_honest_sandbox_is_closed(sandbox: Sandbox) -> None:

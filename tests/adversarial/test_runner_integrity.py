@@ -49,6 +49,15 @@ async def test_the_agent_looks_into_no_process_of_ours(sandbox: Sandbox) -> None
     assert (done.stdout, done.stderr) == (b"\n", b"")
 
 
+async def test_the_agent_looks_into_no_program_of_ours_either(sandbox: Sandbox) -> None:
+    """It is the agent's user, and of one memory with the runner it came from."""
+    await sandbox.exec(["mkfifo", "begun", "looked"])
+    ours = asyncio.create_task(sandbox.python("open('begun', 'w').close(); print(open('looked').read())", timeout=60))
+    look = f"open('begun').close()\n{PRY}\nopen('looked', 'w').write('they did')"
+    done = await sandbox.exec([f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", look], timeout=60)
+    assert (done.stdout, done.stderr, (await ours).stdout) == (b"\n", b"", b"they did\n")
+
+
 @pytest.mark.docker
 async def test_it_looks_into_every_process_of_a_careless_container(careless: Careless) -> None:
     _, output = await careless.run(["python3", "-I", "-S", "-c", PRY])

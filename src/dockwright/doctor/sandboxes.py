@@ -49,7 +49,7 @@ async def _try(what: str, place: Place) -> AsyncIterator[Line]:
                 yield Line("fail", what, f"it starts, but does not hold: {leak}. Do not use it; see SECURITY.md.")
                 return
             yield Line("ok", what, f"{place.image}: starts and holds")
-            done = await sandbox.exec([f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", _ROOM])
+            done = await sandbox.python(_ROOM)
             cure = "Make room: docker system df, dockwright gc." if what == "docker" else "Make room in TMPDIR."
             yield disk(f"{what} disk", int(done.stdout), "in its workspace", cure, least=500 << 20, enough=5 << 30)
     except TimeoutError:

@@ -66,11 +66,10 @@ async def probe(sandbox: Sandbox, serve: str, probes: Sequence[Probe], seconds: 
 
 async def _ask(sandbox: Sandbox, job: Job, wanted: Probe, deadline: float) -> tuple[bool, str, Job, bytes]:
     """Whether it answered as expected, in words, and what the server printed meanwhile."""
-    argv = [f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", _ASK, wanted.url]
     printed = b""
     while True:
         left = max(deadline - time.monotonic(), 1.0)
-        told = await sandbox.exec([*argv, f"{left:.1f}"], timeout=left + 10, limit=16_000)
+        told = await sandbox.python(_ASK, wanted.url, f"{left:.1f}", timeout=left + 10, limit=16_000)
         status, body = _answer(told.stdout)
         if status is not None and (status == wanted.status or (wanted.status is None and 200 <= status < 300)):
             return True, f"GET {wanted.url} answered {status}: {body}", job, printed

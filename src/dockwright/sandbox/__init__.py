@@ -18,6 +18,7 @@ from dockwright.sandbox.asked import Asked
 from dockwright.sandbox.channel import Channel, ChannelLost, Stream
 from dockwright.sandbox.closing import in_full
 from dockwright.sandbox.lifeline import Lifeline, OnStream
+from dockwright.sandbox.runner import code
 
 WORKSPACE = "/workspace"
 HOME = "/home/agent"
@@ -164,12 +165,27 @@ class Sandbox:
         """
         call = self._command("exec", argv, cwd, env, limit, merge=merge)
         call |= {"stdin": bool(stdin), "timeout": timeout, "live": on_output is not None}
-        answer, stream = await self._call(call, {"cwd": cwd, "program": argv[0]}, stdin, on_output)
-        return ExecResult(stdout=bytes(stream.out), stderr=bytes(stream.err), **answer)
+        return await self._result(call, stdin, on_output)
+
+    async def python(
+        self,
+        program: str,
+        *arguments: str,
+        cwd: str = WORKSPACE,
+        stdin: bytes = b"",
+        timeout: float = 120.0,  # noqa: ASYNC109 - enforced inside, where the processes are
+        limit: int = 1 << 20,
+    ) -> ExecResult:
+        """Run a program of ours as `python3 -I -S -c` would, in a process like any command's. It is given as its source
+        and takes nothing but the standard library and its arguments. What it registers to be done at exit is not done.
+        """
+        call = self._command("exec", ("-c", *arguments), cwd, None, limit, merge=False)
+        call |= {"code": code(program, str(self.line.answer["magic"])), "stdin": bool(stdin), "timeout": timeout}
+        return await self._result(call, stdin)
 
     async def spawn(self, argv: Sequence[str], *, cwd: str = WORKSPACE) -> Job:
         """Start a program in the background; it lives until it exits, is killed, or the sandbox closes."""
-        call = self._command("spawn", argv, cwd, None, 1 << 16, merge=True) | {"stdin": False}
+        call = self._command("spawn", argv, cwd, None, 1 << 16, merge=True)
         answer, _ = await self._call(call, {"cwd": cwd, "program": argv[0]})
         return Job(output=b"", **answer)
 
@@ -226,7 +242,12 @@ class Sandbox:
         self, do: str, argv: Sequence[str], cwd: str, env: Mapping[str, str] | None, limit: int, *, merge: bool
     ) -> dict[str, Any]:
         whole = {**self.env, **(env or {})}
-        return {"do": do, "argv": list(argv), "cwd": cwd, "env": whole, "limit": limit, "merge": merge}
+        call = {"do": do, "argv": list(argv), "code": None, "cwd": cwd, "env": whole, "limit": limit, "merge": merge}
+        return call | {"stdin": False, "live": False}
+
+    async def _result(self, call: Mapping[str, Any], stdin: bytes, on_output: OnOutput | None = None) -> ExecResult:
+        answer, stream = await self._call(call, {"cwd": call["cwd"], "program": call["argv"][0]}, stdin, on_output)
+        return ExecResult(stdout=bytes(stream.out), stderr=bytes(stream.err), **answer)
 
     async def _job(self, do: str, job: str) -> Job:
         answer, stream = await self._call({"do": do, "job": job}, {})

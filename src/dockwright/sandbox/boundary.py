@@ -68,9 +68,8 @@ async def probe_boundary(sandbox: Sandbox, seconds: float = SECONDS) -> Boundary
             "process": (os.getpid(), started(os.getpid())), "uid": UID,
         }  # fmt: skip
         program = (files("dockwright.sandbox") / "probe.py").read_text("utf-8")
-        argv = [f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", program]
         try:
-            done = await sandbox.exec(argv, cwd="/", stdin=json.dumps(wanted).encode(), timeout=seconds)
+            done = await sandbox.python(program, cwd="/", stdin=json.dumps(wanted).encode(), timeout=seconds)
         except OSError as error:
             raise BoundaryError(
                 f"The boundary of the sandbox could not be tested: {error}. Nothing was run."

@@ -60,14 +60,14 @@ _FILLED = "dockwright.filled"
 # ends when told to.
 _INIT = f"""
 import ctypes, os, signal, sys
+libc = ctypes.CDLL(None)
 watched = {{signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}}
 signal.pthread_sigmask(signal.SIG_BLOCK, watched)
 runner = os.fork()
 if runner == 0:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, watched)
-    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", sys.argv[1]])
+    exec(sys.argv[1])
 os.dup2(os.open("/dev/null", os.O_RDWR), 0)
-libc = ctypes.CDLL(None)
 for capability in range(64):
     libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE

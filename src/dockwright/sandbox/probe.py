@@ -178,7 +178,7 @@ def privileges(uid: int) -> Outcome:
     faults = []
     if {*status["Uid"].split(), *status["Gid"].split()} != {str(uid)}:
         faults.append(f"uid {status['Uid'].split()[0]}, gid {status['Gid'].split()[0]}")
-    held = [name for name in ("CapInh", "CapPrm", "CapEff", "CapAmb") if int(status[name], 16)]
+    held = [name for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if int(status[name], 16)]
     faults += [f"capabilities in {', '.join(held)}"] if held else []
     faults += ["new privileges can be had"] if status["NoNewPrivs"] != "1" else []
     faults += ["system calls are not filtered"] if status.get("Seccomp") != "2" else []

@@ -90,6 +90,25 @@ async def system_calls_that_no_work_needs_are_refused(sandbox: Sandbox) -> None:
     assert done.stdout.splitlines() == [b"%d" % errno.EAFNOSUPPORT] * 3 + [denied] * 3  # io_uring first of the last
 
 
+async def a_program_of_ours_finds_what_a_fresh_interpreter_does(sandbox: Sandbox) -> None:
+    programs = (
+        "import os, sys; print(sys.argv, os.getcwd(), sys.stdin.read(), sorted(os.environ.items()), __name__)",
+        "import os; print(sorted(os.listdir('/proc/self/fd')), flush=True); os.system('ls /proc/self/fd')",
+        "import sys; print('\\xe4\\udcff', *((f.encoding, f.errors) for f in (sys.stdin, sys.stdout, sys.stderr)))",
+        "print(*(line for line in open('/proc/self/status') if line[:3] in 'Uid Gid Gro Sig Cap NoN Sec'))",
+        "import sys; sys.exit('words')", "import sys; print(1); sys.exit(300)", "raise SystemExit", "print(1 / 0)",
+        "import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "import os; os.write(9, b'/tmp')", "import none",
+        "import os; os.close(1); print('nowhere')",
+    )  # fmt: skip
+    python = [f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c"]
+    for program in programs:
+        ours = await sandbox.python(program, "a b", "\udcff", stdin=b"\xff\n")
+        fresh = await sandbox.exec([*python, program, "a b", "\udcff"], stdin=b"\xff\n")
+        told = [(done.stdout, done.exit_code, done.ended, done.cwd) for done in (ours, fresh)]
+        assert told[0] == told[1], (program, ours, fresh)
+        assert ours.stderr.splitlines()[-1:] == fresh.stderr.splitlines()[-1:], (ours.stderr, fresh.stderr)
+
+
 async def nobody_looks_into_the_runner_or_what_watches_a_command(sandbox: Sandbox) -> None:
     for process in ("1", "$PPID"):
         for part in ("mem", "environ", "maps"):

@@ -46,8 +46,8 @@ async def paths_by_time(
 ) -> tuple[int, list[str]]:
     """How many paths rg lists, and a page of them ordered by modification time (count 0: all the rest)."""
     order = [str(int(newest_first)), str(skip), str(count)]
-    python = [f"{ctx.sandbox.runtime}/bin/python3", "-I", "-S", "-c", _BY_TIME, *order, _rg(ctx), *_ALWAYS, "--null"]
-    result = _searched(await ctx.sandbox.exec([*python, *args], cwd=cwd, timeout=SECONDS, limit=KEPT))
+    words = [*order, _rg(ctx), *_ALWAYS, "--null", *args]
+    result = _searched(await ctx.sandbox.python(_BY_TIME, *words, cwd=cwd, timeout=SECONDS, limit=KEPT))
     if result.hidden:
         raise ToolError("Too many files match. Narrow the path, the glob or the pattern, or give a head_limit.")
     total, *paths = decoded(result.stdout).split("\0")

@@ -201,7 +201,7 @@ async def _new_side(sandbox: Sandbox, config: str, files: dict[str, str]) -> Non
     except FileNotFoundError:
         pass
     else:
-        await sandbox.exec([f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", _REMOVE, _SIDE], cwd="/")
+        await sandbox.python(_REMOVE, _SIDE, cwd="/")
     await _write_repository(sandbox, _SIDE, config, files)
 
 

@@ -126,9 +126,8 @@ class OwnGit:
 
 
 async def _run(sandbox: Sandbox, *arguments: str, stdin: bytes = b"") -> ExecResult:
-    argv = [f"{sandbox.runtime}/bin/python3", "-I", "-S", "-c", _PROGRAM, *arguments]
     try:
-        return await sandbox.exec(argv, cwd="/", stdin=stdin, timeout=_DEADLINE, limit=_MOST)
+        return await sandbox.python(_PROGRAM, *arguments, cwd="/", stdin=stdin, timeout=_DEADLINE, limit=_MOST)
     except OSError as error:
         raise SandboxError(f"The sandbox's own Python could not be started: {error}") from error
 

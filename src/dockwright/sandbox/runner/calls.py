@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from importlib.util import MAGIC_NUMBER
 from typing import Any
 
 from dockwright.sandbox.runner import wire
@@ -163,7 +164,7 @@ class Runner:
         self.watch = Watch(self.loop, Budget(Usage(args["disk"], args["inodes"]), args["watch"], tuple(args["crowd"])))
         self.loop.call_soon(world.prepare)
         shell = next((path for path in ("/bin/bash", "/usr/bin/bash") if os.path.exists(path)), "sh")
-        return {"pid": os.getpid(), "shell": shell}
+        return {"pid": os.getpid(), "shell": shell, "magic": MAGIC_NUMBER.hex()}
 
     async def do_exec(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         began, ooms = time.monotonic(), oom_kills()
@@ -233,7 +234,12 @@ class Runner:
         while data := await call.receive():
             while data and command.stdin >= 0:
                 try:
-                    data = data[await self.loop.run_in_executor(None, os.write, command.stdin, data) :]
+                    data = data[os.write(command.stdin, data) :]
+                except BlockingIOError:
+                    room = asyncio.Event()
+                    self.loop.add_writer(command.stdin, room.set)
+                    await room.wait()
+                    self.loop.remove_writer(command.stdin)
                 except OSError:  # it does not read
                     return
         command.close_stdin()

@@ -76,6 +76,11 @@ def close_in() -> None:
             break
     else:
         raise OSError(ctypes.get_errno(), "the system call filter cannot be installed")
+    hide()
+
+
+def hide() -> None:
+    """No look into our memory, which a change of the user may have allowed."""
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 

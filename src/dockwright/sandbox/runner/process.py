@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 import resource
@@ -20,9 +19,11 @@ from typing import Any
 
 from dockwright.sandbox.runner.budget import Usage
 from dockwright.sandbox.runner.guard import LIBC, first_to_go
+from dockwright.sandbox.runner.program import become, close_all_but
 from dockwright.sandbox.runner.wire import CHUNK
 
 SPILL_AFTER, SPILL_CAP = 1 << 13, 1 << 28
+ORDER = ("argv", "code", "cwd", "env", "merge", "stdin")
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 NO_PROCESS = "no process can be started: the sandbox's limit on processes is reached. Stop background jobs first"
 ALL_AFTER, GIVE_UP_AFTER = 3.0, 15.0  # seconds of killing one tree: until all of the agent's go, until we go on
@@ -139,7 +140,7 @@ class Command:
             supervise(world, theirs)
         for fd in theirs:
             os.close(fd)
-        for fd in (self._out_r, self._err_r, self._cwd_r):
+        for fd in (self.stdin, self._out_r, self._err_r, self._cwd_r):
             os.set_blocking(fd, False)
         world.children[self.supervisor] = self
 
@@ -160,10 +161,11 @@ class Command:
         with contextlib.suppress(OSError):  # the agent may have stopped what waits, where there is one user for all
             os.killpg(self.supervisor, signal.SIGCONT)
         with contextlib.suppress(BrokenPipeError), open(self._order_w, "wb") as pipe:  # broken: killed before it began
-            pipe.write(json.dumps({name: call[name] for name in ("argv", "cwd", "env", "merge", "stdin")}).encode())
+            pipe.write(json.dumps({name: call[name] for name in ORDER}).encode())
 
     def close_stdin(self) -> None:
         if self.stdin >= 0:
+            self.world.loop.remove_writer(self.stdin)
             os.close(self.stdin)
         self.stdin = -1
 
@@ -307,44 +309,6 @@ def supervise(world: World, fds: tuple[int, ...]) -> None:
                 os.close(status)
     finally:  # ChildProcessError: nobody is left
         os._exit(0)
-
-
-def become(world: World, fds: tuple[int, ...]) -> None:
-    """Wait for the order, then become it: own session, the agent's user, four descriptors, no more. Until the order is
-    there it is ours, so that the agent cannot stop or kill it."""
-    stdin, out, err, cwd, status, order = fds
-    where = "cwd"
-    try:
-        with open(order, "rb") as pipe:
-            data = pipe.read()
-        if not data:  # it was never wanted
-            os._exit(0)
-        os.setsid()
-        if world.uid:
-            os.setgroups([])
-            os.setresgid(world.gid, world.gid, world.gid)
-            os.setresuid(world.uid, world.uid, world.uid)
-        os.umask(0o022)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (world.largest_file, world.largest_file))
-        call = json.loads(data)
-        if call["stdin"]:
-            os.dup2(stdin, 0)
-        for wanted, fd in ((1, out), (2, out if call["merge"] else err), (9, cwd)):  # 9 is nothing else: see main
-            os.dup2(fd, wanted)
-        os.set_inheritable(0, True)
-        os.chdir(call["cwd"])
-        where = "program"
-        os.execvpe(call["argv"][0], call["argv"], call["env"])
-    except OSError as error:
-        os.write(status, f"!{error.errno or errno.EIO} {where}\n".encode())
-    finally:
-        os._exit(127)
-
-
-def close_all_but(*keep: int) -> None:
-    ends = sorted(keep)
-    for left, right in zip(ends, [*ends[1:], 1 << 20], strict=True):
-        os.closerange(left + 1, right)
 
 
 def processes() -> dict[int, list[int]]:

@@ -1,0 +1,95 @@
+"""What the fork that waits for an order becomes: a program, by an exec, or a program of ours, which it runs itself."""
+
+from __future__ import annotations
+
+import binascii
+import errno
+import gc
+import json
+import marshal
+import os
+import resource
+import signal
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from dockwright.sandbox.runner.guard import hide
+
+if TYPE_CHECKING:
+    from dockwright.sandbox.runner.process import World
+
+
+def become(world: World, fds: tuple[int, ...]) -> None:
+    """Wait for the order, then become it: own session, the agent's user, four descriptors, no more. Until the order is
+    there it is ours, so that the agent cannot stop or kill it."""
+    stdin, out, err, cwd, status, order = fds
+    where = "cwd"
+    try:
+        with open(order, "rb") as pipe:
+            data = pipe.read()
+        if not data:  # it was never wanted
+            os._exit(0)
+        os.setsid()
+        if world.uid:
+            os.setgroups([])
+            os.setresgid(world.gid, world.gid, world.gid)
+            os.setresuid(world.uid, world.uid, world.uid)
+        os.umask(0o022)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (world.largest_file, world.largest_file))
+        call = json.loads(data)
+        if call["stdin"]:
+            os.dup2(stdin, 0)
+        for wanted, fd in ((1, out), (2, out if call["merge"] else err), (9, cwd)):  # 9 is nothing else: see main
+            os.dup2(fd, wanted)
+        os.set_inheritable(0, True)
+        os.chdir(call["cwd"])
+        where = "program"
+        if call["code"] is not None:
+            hide()
+            interpret(call)
+        os.execvpe(call["argv"][0], call["argv"], call["env"])
+    except OSError as error:
+        os.write(status, f"!{error.errno or errno.EIO} {where}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def interpret(call: dict[str, Any]) -> None:
+    """Run code as a fresh interpreter would; what this one had open and prepared is out of its reach. Never returns."""
+    close_all_but(0, 1, 2, 9)
+    gc.freeze()  # what goes away would close descriptors that are others by now
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
+    os.environ.clear()
+    os.environ.update(call["env"])
+    sys.argv = call["argv"]
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    status = 0
+    try:
+        exec(ready(call["code"]), main.__dict__)  # noqa: S102 - it is from the host
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if end.code is not None and not isinstance(end.code, int):
+            sys.stderr.write(f"{end.code}\n")
+    except BaseException as error:  # noqa: BLE001 - told as an interpreter does
+        sys.excepthook(type(error), error, error.__traceback__ and error.__traceback__.tb_next)
+        status = 1
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        status = 120
+    os._exit(status & 0xFF)
+
+
+def ready(code: tuple[str, str]) -> Any:
+    form, text = code
+    return marshal.loads(binascii.a2b_base64(text)) if form == "marshal" else compile(text, "<string>", "exec")  # noqa: S302
+
+
+def close_all_but(*keep: int) -> None:
+    ends = sorted(keep)
+    for left, right in zip(ends, [*ends[1:], 1 << 20], strict=True):
+        os.closerange(left + 1, right)
