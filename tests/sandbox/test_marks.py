@@ -99,6 +99,14 @@ async def test_a_change_of_the_agents_repository_alone_is_kept(sandbox: Sandbox,
     assert (await workspace.checkpoint(sandbox, "x")).git == "1"
 
 
+async def test_a_repository_that_the_agent_removed_is_known_to_be_gone(sandbox: Sandbox, workspace: Workspace) -> None:
+    await sh(sandbox, "rm -rf .git")
+    assert (await workspace.checkpoint(sandbox, "x")).git == "1"
+    assert await programs(sandbox, workspace) == 0
+    await sh(sandbox, f"{sandbox.runtime}/bin/git init -q .")
+    assert (await workspace.checkpoint(sandbox, "x")).git == "2"
+
+
 async def test_a_change_of_an_ignored_file_is_looked_into_and_is_none(sandbox: Sandbox, workspace: Workspace) -> None:
     before = workspace.last
     await sandbox.write("/workspace/x.log", b"x")

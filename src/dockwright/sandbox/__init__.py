@@ -213,10 +213,10 @@ class Sandbox:
         answer, _ = await self._call({"do": "stat", "path": path, "follow": follow}, {"": path})
         return Stat(**answer)
 
-    async def mark(self, path: str, *, but: str, most: int) -> int | None:
+    async def mark(self, path: str, *, but: str, most: int = 3000) -> int | None:
         """A number that changes with anything in a folder but what is inside of its folder `but`. None where it cannot
-        be told: more than `most` entries, no right to look, changes without end. It takes no process, and 20 ms where
-        something changed; it holds for files as they are read after that."""
+        be told: more than `most` entries (where git looks faster), no right to look, changes without end. It takes no
+        process, and 20 ms where something changed; it holds for files as they are read after that."""
         answer, _ = await self._call({"do": "mark", "path": path, "but": but, "most": most}, {"": path})
         mark = answer.get("mark")
         return mark if isinstance(mark, int) else None

@@ -23,7 +23,6 @@ NOT_KEPT = ""
 _ARCHIVE = f"{HOME}/.dockwright-git.tar.gz"
 _GIT = f"{WORKSPACE}/{git_state.GIT}"
 _MOST = 64 << 20
-_MOST_LOOKED_AT = 3000  # beyond that the program inside is not slower
 _DEADLINE = 300.0
 _PROGRAM = inspect.getsource(git_state)
 
@@ -76,15 +75,14 @@ class OwnGit:
             data = await sandbox.read(_ARCHIVE, limit=4 * _MOST) if result.exit_code == 0 else b""
         except OSError:  # the agent took it away
             data = b""
-        self.mark = mark
         if not data:
-            self.why = _words(result)
+            self.mark, self.why = mark, _words(result)
             return NOT_KEPT
-        self.seen = seen
         await asyncio.to_thread(self.folder.mkdir, mode=0o700, exist_ok=True)
         self.count += 1
         await asyncio.to_thread(write_durably, self._archive(self.count), data)
         self.known += fresh
+        self.mark, self.seen = mark, seen
         await asyncio.to_thread(self._save)
         return str(self.count)
 
@@ -108,7 +106,7 @@ class OwnGit:
         return True
 
     async def _mark(self, sandbox: Sandbox) -> int | None:
-        return await sandbox.mark(_GIT, but=f"{_GIT}/objects", most=_MOST_LOOKED_AT)
+        return await sandbox.mark(_GIT, but=f"{_GIT}/objects")
 
     def _archive(self, number: int) -> Path:
         return self.folder / f"{number}.tar.gz"

@@ -26,7 +26,6 @@ from dockwright.workspace.objects import LINK, SUBMODULE, Change, link_targets
 from dockwright.workspace.own_git import NOT_KEPT, OwnGit
 from dockwright.workspace.quarantine import MAIL, NAME, Quarantine
 
-_MOST_LOOKED_AT = 3000  # entries of /workspace: beyond that, git is not slower
 _NOTHING_SEEN: tuple[int | None, str] = (None, "")
 LOST = "everything since the checkpoint before"
 
@@ -222,7 +221,7 @@ class Workspace:
         self.own_git.seen = None
 
     async def _files(self, sandbox: Sandbox, message: str) -> Checkpoint:
-        seen = await sandbox.mark(WORKSPACE, but=f"{WORKSPACE}/.git", most=_MOST_LOOKED_AT)
+        seen = await sandbox.mark(WORKSPACE, but=f"{WORKSPACE}/.git")
         if seen is not None and self._seen == (seen, self.last.tree):
             return self.last
         self._seen = _NOTHING_SEEN

@@ -38,7 +38,8 @@ async def mark_of(args: dict[str, Any], found: dict[str, Facts]) -> int | None:
         found.pop(folder, None)
         return None
     found[folder] = facts
-    return hash(tuple(facts.items())) if any(one[-1] % 10**9 for one in facts.values() if len(one) > 4) else None
+    times = [one[-1] for one in facts.values() if len(one) > 4]
+    return hash(tuple(facts.items())) if not times or any(time % 10**9 for time in times) else None
 
 
 async def _look(folder: str, but: str, most: int) -> Facts:
