@@ -58,8 +58,7 @@ class Calls:
         self._calls: list[_Call] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._barrier: tuple[asyncio.Task[None], ...] = ()
-        self._known = False  # whether the journal has the answer, or the beginning of it
-        self._making_known = asyncio.Lock()
+        self._known = False  # whether the journal has the answer, or the beginning of it, ahead of what comes next
 
     def take(self, block: JsonObject, group: asyncio.TaskGroup) -> None:
         self._blocks.append(block)
@@ -97,9 +96,8 @@ class Calls:
             cost=answer.cost,
             seconds=answer.seconds,
         )
-        async with self._making_known:
-            await append(self._journal, answered)
-            self._known = True
+        self._known = True
+        await append(self._journal, answered)
         return answered
 
     async def interrupt(self, why: str) -> None:
@@ -111,10 +109,9 @@ class Calls:
     async def _run(self, call: _Call, after: tuple[asyncio.Task[None], ...]) -> None:
         if after:
             await asyncio.wait(after)
-        async with self._making_known:
-            if not self._known:
-                await append(self._journal, AnswerStarted(turn=self._turn, content=tuple(self._blocks)))
-                self._known = True
+        if not self._known:
+            self._known = True
+            self._journal.show(AnswerStarted(turn=self._turn, content=tuple(self._blocks)))
         call.began = time.monotonic()
         await append(self._journal, ToolStarted(turn=self._turn, id=call.id, name=call.name, input=call.input))
         tool = self._tools.get(call.name)

@@ -85,7 +85,7 @@ class Journal:
             self._tell(said)
 
     def show(self, event: Event) -> None:
-        """For events that nobody waits for: live ones, which only the sinks see, and notes from callbacks."""
+        """For events that nobody waits for: live ones, which only the sinks see, and those that need no sync."""
         for said in self._redacted(event):
             self._write(said)
             self._tell(said)
@@ -118,6 +118,7 @@ class Journal:
         wanted = self._written
         async with self._syncing:
             if self._synced < wanted:
+                await asyncio.sleep(0)  # what is written in this moment, as the calls of an answer are, is covered, too
                 covered = self._written
                 await asyncio.to_thread(os.fdatasync, self._fd)
                 self._synced = covered

@@ -157,7 +157,7 @@ class Session:
 
     async def _turn(self, clock: asyncio.Timeout) -> Answered:
         number = self.history.turn + 1
-        await append(self._journal, TurnStarted(turn=number))
+        self._journal.show(TurnStarted(turn=number))
         calls = Calls(number, self._tools, self.context, self._journal, self._after_change)
 
         async def answer(group: asyncio.TaskGroup) -> Answered:

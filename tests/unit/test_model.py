@@ -49,6 +49,13 @@ async def test_a_block_is_handed_out_while_the_message_still_comes_in() -> None:
             await asking
 
 
+async def test_requests_at_once_have_a_connection_each_and_later_ones_use_those_again() -> None:
+    async with served("Hi.") as (model, api):
+        for _ in range(3):
+            await asyncio.gather(*(model.answer(system=[], tools=[], messages=HI) for _ in range(2)))
+    assert (len(api.requests), len(api._connections)) == (6, 2)
+
+
 async def test_a_request_has_the_defaults_and_no_field_that_nobody_set() -> None:
     async with served("Hi.") as (model, api):
         await model.answer(system=[], tools=[], messages=HI)
