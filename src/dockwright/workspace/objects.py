@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import struct
-import zlib
 from collections.abc import AsyncIterator, Iterable
-from typing import IO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 _PORTION = 64 << 20
 _POINTER = re.compile(
@@ -41,31 +38,6 @@ class Git(Protocol):
 
 def blob_id(data: bytes, object_format: str) -> str:
     return hashlib.new(object_format, b"blob %d\0" % len(data) + data).hexdigest()
-
-
-def add_commit(pack: IO[bytes], commit: bytes, object_format: str) -> str:
-    """Make a commit part of a pack, whose checksum is made anew; its id. Raises OSError where that is no pack."""
-    pack.seek(0)
-    head = pack.read(12)
-    if head[:4] != b"PACK" or len(head) < 12:
-        raise OSError(f"what came out is no pack, but {head!r}")
-    count = int.from_bytes(head[8:], "big") + 1
-    pack.seek(8)
-    pack.write(struct.pack("!Q", count)[-4:])
-    pack.seek(-hashlib.new(object_format).digest_size, os.SEEK_END)
-    size, kind = len(commit), 1
-    first, rest = kind << 4 | size & 15, size >> 4
-    while rest:
-        pack.write(bytes([first | 0x80]))
-        first, rest = rest & 0x7F, rest >> 7
-    pack.write(bytes([first]) + zlib.compress(commit, 1))
-    pack.truncate()
-    pack.seek(0)
-    checksum = hashlib.new(object_format)
-    while part := pack.read(1 << 20):
-        checksum.update(part)
-    pack.write(checksum.digest())
-    return hashlib.new(object_format, b"commit %d\0" % size + commit).hexdigest()
 
 
 def is_content_of(data: bytes, pointer: bytes) -> bool:

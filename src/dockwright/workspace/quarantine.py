@@ -16,17 +16,19 @@ from typing import IO
 
 from dockwright.errors import ConfigError
 from dockwright.workspace.hardened import GitError, Line, command, run
-from dockwright.workspace.objects import Change, Entry, add_commit
+from dockwright.workspace.objects import Change, Entry
 
 NAME, MAIL = "dockwright", "noreply@dockwright.invalid"
 _QUIET = "--no-ext-diff --no-textconv --no-color --no-renames"
 _RAW = "-r -z --raw"
 _TREES_MEMORY, _TREES_SIZE = 1 << 30, 64 << 20
-# $SINCE $COMMIT $SAID: what came in on stdin, and then in $SAID how the commit differs from the one before.
+# What came in on stdin, then its commit, printed, and in $SAID how that differs from what was before.
 _TAKE_IN = f"""
 "$@" index-pack --stdin --fix-thin --strict > /dev/null || exit
+commit=$("$@" commit-tree "$TREE" -p "$PARENT" -m "$MESSAGE") || exit
+echo "$commit"
 ulimit -v {_TREES_MEMORY // 1024}; ulimit -f {_TREES_SIZE // 512}
-exec "$@" diff-tree {_QUIET} {_RAW} --output="$SAID" "$SINCE" "$COMMIT"
+exec "$@" diff-tree {_QUIET} {_RAW} --output="$SAID" "$SINCE" "$commit"
 """
 
 
@@ -70,11 +72,7 @@ class Quarantine:
     ) -> str:
         """A commit by dockwright, for an author by name and mail. `date` is "@SECONDS ZONE"; equal input gives the
         equal commit."""
-        who = [
-            f"GIT_{role}_{key}={value}"
-            for role, (name, mail) in (("AUTHOR", author), ("COMMITTER", (NAME, MAIL)))
-            for key, value in (("NAME", name), ("EMAIL", mail), ("DATE", date))
-        ]
+        who = _identity(author, date)
         parents = ["-p", parent] if parent else []
         made = await self.git("commit-tree", tree, *parents, stdin=message.encode(), environment=who)
         return made.decode().strip()
@@ -123,17 +121,15 @@ class Quarantine:
     ) -> tuple[str, list[Change]]:
         """Take in a pack together with a commit by dockwright of a tree in it; its id, and the paths in which it
         differs from `since`. Equal input gives the equal commit: it has no date."""
-        who = f"{NAME} <{MAIL}> 0 +0000"
-        commit = f"tree {tree}\nparent {parent}\nauthor {who}\ncommitter {who}\n\n{message}".encode()
+        given = [*_identity((NAME, MAIL), "@0 +0000"), f"TREE={tree}", f"PARENT={parent}", f"MESSAGE={message}"]
+        pack.flush()
+        pack.seek(0)
 
         def take_in() -> tuple[str, list[Change]]:
-            made = add_commit(pack, commit, "sha1" if len(tree) == 40 else "sha256")
-            pack.flush()
-            pack.seek(0)
             with NamedTemporaryFile(dir=self.folder.parent) as file:
-                given = (f"SINCE={since}", f"COMMIT={made}", f"SAID={file.name}")
-                line = command(self.folder, [], environment=given, script=_TAKE_IN)
-                _execute(line, "index-pack or diff-tree", pack, 300.0)
+                facts = (*given, f"SINCE={since}", f"SAID={file.name}")
+                line = command(self.folder, [], environment=facts, script=_TAKE_IN)
+                made = _execute(line, "index-pack, commit-tree or diff-tree", pack, 300.0).decode().strip()
                 return made, list(_parse_raw(Path(file.name).read_bytes()))
 
         return await asyncio.to_thread(take_in)
@@ -142,6 +138,14 @@ class Quarantine:
         """The paths in which two trees or commits differ; a rename is one path gone and one new."""
         raw = await self.diff("diff-tree", *_RAW.split(), old, new, memory=_TREES_MEMORY, limit=_TREES_SIZE)
         return list(_parse_raw(raw))
+
+
+def _identity(author: tuple[str, str], date: str) -> list[str]:
+    return [
+        f"GIT_{role}_{key}={value}"
+        for role, (name, mail) in (("AUTHOR", author), ("COMMITTER", (NAME, MAIL)))
+        for key, value in (("NAME", name), ("EMAIL", mail), ("DATE", date))
+    ]
 
 
 def _execute(line: Line, verb: str, stdin: bytes | IO[bytes], deadline: float) -> bytes:
