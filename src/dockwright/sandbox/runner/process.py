@@ -6,21 +6,25 @@ it and to nobody else, so a tree can be stopped, killed and proven gone, and wha
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import resource
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from dockwright.sandbox.runner.budget import Usage
 from dockwright.sandbox.runner.guard import LIBC, first_to_go
 from dockwright.sandbox.runner.program import become, close_all_but
 from dockwright.sandbox.runner.wire import CHUNK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from dockwright.sandbox.runner.loop import Loop, Task
 
 SPILL_AFTER, SPILL_CAP = 1 << 13, 1 << 28
 ORDER = ("argv", "code", "cwd", "env", "merge", "stdin")
@@ -29,18 +33,15 @@ NO_PROCESS = "no process can be started: the sandbox's limit on processes is rea
 ALL_AFTER, GIVE_UP_AFTER = 3.0, 15.0  # seconds of killing one tree: until all of the agent's go, until we go on
 
 
-@dataclass
 class World:
     """What every command needs to know: who the agent is (0: nobody else than us) and who of ours is alive."""
 
-    loop: asyncio.AbstractEventLoop
-    uid: int = 0
-    gid: int = 0
-    output: str = "/tmp"  # noqa: S108 - told by the host at the start
-    alone: bool = False  # whether all processes there are belong to this sandbox
-    largest_file: int = resource.RLIM_INFINITY
-    children: dict[int, Command] = field(default_factory=dict)
-    spare: Command | None = None
+    def __init__(self, loop: Loop) -> None:
+        self.loop, self.uid, self.gid = loop, 0, 0
+        self.output, self.largest_file = "/tmp", resource.RLIM_INFINITY  # noqa: S108 - told by the host at the start
+        self.alone = False  # whether all processes there belong to this sandbox
+        self.children: dict[int, Command] = {}
+        self.spare: Command | None = None
 
     def command(self, ident: str, call: dict[str, Any], *, at_once: bool = False) -> Command:
         """Run argv; the next command is made ready while this one runs."""
@@ -116,11 +117,11 @@ class Command:
         self.world, self.killed, self.polled, self.leftovers = world, False, 0, False
         self.id, self.cwd, self.ended, self.allowance = "", "", "exit", Usage()
         self.full: str | None = None
-        self.watching: asyncio.Task[None] | None = None
+        self.watching: Task | None = None
         self.out = self.err = Capture(0, "")
         self.live: Callable[[bytes], None] | None = None
-        self.exited: asyncio.Future[int] = world.loop.create_future()
-        self.gone: asyncio.Future[None] = world.loop.create_future()
+        self.exited = world.loop.create_future()
+        self.gone = world.loop.create_future()
         self.pipes: dict[int, Capture] = {}
         in_r, self.stdin = os.pipe2(os.O_CLOEXEC)
         self._out_r, out_w = os.pipe2(os.O_CLOEXEC)
@@ -154,7 +155,7 @@ class Command:
         else:
             self.pipes[self._err_r] = self.err = Capture(call["limit"], f"{self.world.output}/{ident}.err")
         for fd in self.pipes:
-            self.world.loop.add_reader(fd, self.drain, fd)
+            self.world.loop.add_reader(fd, partial(self.drain, fd))
         self.world.loop.add_reader(self._status_r, self.told)
         if not call["stdin"]:
             self.close_stdin()
@@ -229,7 +230,7 @@ class Command:
                 for pid in fresh:
                     send_signal(pid, signal.SIGSTOP)
             rounds.kill(pids)
-            await asyncio.wait([self.gone], timeout=0.005)
+            await self.world.loop.wait(self.gone, 0.005)
         self.flush()
 
     def reaped(self, *, killed: bool = False) -> None:

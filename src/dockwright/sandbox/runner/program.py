@@ -12,11 +12,13 @@ import resource
 import signal
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 from dockwright.sandbox.runner.guard import hide
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from dockwright.sandbox.runner.process import World
 
 

@@ -8,7 +8,10 @@ for BATCH bytes at once. The host opens streams with odd numbers, the runner wit
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OPEN, DATA, ERR, END, DONE, FAIL, CREDIT, CANCEL, LIVE = range(9)
 HEADER = struct.Struct("!IBI")
