@@ -23,6 +23,7 @@ from dockwright.sandbox.runner.process import (
     PR_SET_CHILD_SUBREAPER,
     Command,
     Rounds,
+    Supervisor,
     World,
     descendants,
     first_word,
@@ -48,7 +49,7 @@ class Call:
         self.runner, self.stream = runner, stream
         self.credit, self.uncredited = wire.WINDOW, 0
         self.incoming: deque[bytes] = deque()
-        self.credited, self.arrived = Future(runner.loop), Future(runner.loop)
+        self.credited = self.arrived = Future(runner.loop)
         self.task: Task | None = None
 
     async def send(self, kind: int, data: bytes) -> None:
@@ -78,8 +79,6 @@ class Call:
 
 
 class Runner:
-    """The loop: frames in, calls carried out, frames out."""
-
     def __init__(self, loop: Loop) -> None:
         self.loop, self.world = loop, World(loop)
         self.calls: dict[int, Call] = {}
@@ -356,21 +355,21 @@ class Runner:
                 if pid in self.world.children:
                     send_signal(pid, signal.SIGKILL)
                 continue
-            command = self.world.children.pop(pid, None)
-            if command and os.WIFSIGNALED(status):
-                self.loop.create_task(self.bury(command))
-            elif command:
-                command.reaped()
+            supervisor = self.world.children.pop(pid, None)
+            if supervisor and os.WIFSIGNALED(status):
+                self.loop.create_task(self.bury(supervisor))
+            elif supervisor:
+                supervisor.ended()
 
-    async def bury(self, command: Command) -> None:
-        """Its supervisor was killed, so what it watched has come to us: that ends, too."""
+    async def bury(self, supervisor: Supervisor) -> None:
+        """It was killed, so what it watched has come to us: that ends, too."""
         rounds = Rounds(self.world)
         while strays := self.strays():
             rounds.kill(strays)
             await self.loop.sleep(0.005)
             if rounds.hopeless():
                 break
-        command.reaped(killed=True)
+        supervisor.ended(killed=True)
 
     def strays(self) -> list[int]:
         parents = processes()
@@ -379,8 +378,9 @@ class Runner:
 
     async def end(self) -> None:
         """Nothing outlives the runner."""
-        for command in tuple(self.world.children.values()):
-            await command.kill()
+        for supervisor in tuple(self.world.children.values()):
+            if supervisor.command:
+                await supervisor.command.kill()
 
 
 def main() -> None:

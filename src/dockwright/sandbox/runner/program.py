@@ -10,6 +10,7 @@ import marshal
 import os
 import resource
 import signal
+import socket
 import sys
 from types import ModuleType
 
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
     from dockwright.sandbox.runner.process import World
 
 
-def become(world: World, fds: tuple[int, ...]) -> None:
+def become(world: World, line: socket.socket) -> None:
     """Wait for the order, then become it: own session, the agent's user, four descriptors, no more. Until the order is
     there it is ours, so that the agent cannot stop or kill it."""
-    stdin, out, err, cwd, status, order = fds
     where = "cwd"
     try:
-        with open(order, "rb") as pipe:
-            data = pipe.read()
+        data, fds, _, _ = socket.recv_fds(line, 1 << 16, 4)
         if not data:  # it was never wanted
             os._exit(0)
+        while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "big"):
+            data += line.recv(1 << 16) or os._exit(0)
         os.setsid()
         if world.uid:
             os.setgroups([])
@@ -39,12 +40,15 @@ def become(world: World, fds: tuple[int, ...]) -> None:
             os.setresuid(world.uid, world.uid, world.uid)
         os.umask(0o022)
         resource.setrlimit(resource.RLIMIT_FSIZE, (world.largest_file, world.largest_file))
-        call = json.loads(data)
+        call = json.loads(data[4:])
+        out, cwd, *more = fds
+        os.dup2(out, 1)
+        os.dup2(out if call["merge"] else more.pop(0), 2)
+        os.dup2(cwd, 9)  # which is nothing else: see main
         if call["stdin"]:
-            os.dup2(stdin, 0)
-        for wanted, fd in ((1, out), (2, out if call["merge"] else err), (9, cwd)):  # 9 is nothing else: see main
-            os.dup2(fd, wanted)
-        os.set_inheritable(0, True)
+            os.dup2(more.pop(), 0)
+        for fd in fds:
+            os.close(fd)
         os.chdir(call["cwd"])
         where = "program"
         if call["code"] is not None:
@@ -52,7 +56,7 @@ def become(world: World, fds: tuple[int, ...]) -> None:
             interpret(call)
         os.execvpe(call["argv"][0], call["argv"], call["env"])
     except OSError as error:
-        os.write(status, f"!{error.errno or errno.EIO} {where}\n".encode())
+        line.send(f"!{error.errno or errno.EIO} {where}\n".encode())
     finally:
         os._exit(127)
 
