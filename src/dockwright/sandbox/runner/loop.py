@@ -12,6 +12,7 @@ import sys
 import time
 from collections import deque
 from heapq import heappop, heappush
+from itertools import count
 
 TYPE_CHECKING = False  # not typing's, which would have to be imported
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Coro = Coroutine[Any, Any, Any]
+    Call = Callable[[], object]
 
 
 class Cancelled(BaseException):
@@ -30,7 +32,8 @@ class Future:
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
-        self._done, self._value, self._error = False, None, None
+        self._done, self._value = False, None
+        self._error: BaseException | None = None
         self._callbacks: list[Callable[[Future], object]] = []
 
     def __await__(self) -> Generator[Future, None, Any]:
@@ -49,16 +52,20 @@ class Future:
     def exception(self) -> BaseException | None:
         return self._error
 
-    def set_result(self, value: Any) -> None:
-        self._settle(value, None)
+    def set_result(self, value: Any, error: BaseException | None = None) -> None:
+        assert not self._done  # noqa: S101 - a fault of ours
+        self._done, self._value, self._error = True, value, error
+        for callback in self._callbacks:
+            self.loop.call_soon(callback, self)
+        self._callbacks.clear()
 
     def set_exception(self, error: BaseException) -> None:
-        self._settle(None, error)
+        self.set_result(None, error)
 
     def wake(self, _: object = None) -> None:
         """Let go on who waits for it, if that has not been done."""
         if not self._done:
-            self._settle(None, None)
+            self.set_result(None)
 
     def add_done_callback(self, callback: Callable[[Future], object]) -> None:
         if self._done:
@@ -69,13 +76,6 @@ class Future:
     def remove_done_callback(self, callback: Callable[[Future], object]) -> None:
         if callback in self._callbacks:
             self._callbacks.remove(callback)
-
-    def _settle(self, value: Any, error: Any) -> None:
-        assert not self._done  # noqa: S101 - a fault of ours
-        self._done, self._value, self._error = True, value, error
-        for callback in self._callbacks:
-            self.loop.call_soon(callback, self)
-        self._callbacks.clear()
 
 
 class Task(Future):
@@ -119,27 +119,14 @@ class Task(Future):
                 awaited.add_done_callback(self._step)
 
 
-class Timer:
-    """A call that is to be made; `call` is None where it is not any more."""
-
-    def __init__(self, when: float, call: Callable[[], object]) -> None:
-        self.when = when
-        self.call: Callable[[], object] | None = call
-
-    def __lt__(self, other: Timer) -> bool:
-        return self.when < other.when
-
-    def cancel(self) -> None:
-        self.call = None
-
-
 class Loop:
     def __init__(self) -> None:
         self._poll = select.epoll()
-        self._readers: dict[int, Callable[[], object]] = {}
-        self._writers: dict[int, Callable[[], object]] = {}
+        self._readers: dict[int, Call] = {}
+        self._writers: dict[int, Call] = {}
         self._ready: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
-        self._timers: list[Timer] = []
+        self._timers: list[tuple[float, int, Call]] = []
+        self._numbers = count()  # of two timers for the same moment, the one that was first
 
     def create_future(self) -> Future:
         return Future(self)
@@ -150,57 +137,59 @@ class Loop:
     def call_soon(self, call: Callable[..., object], *args: object) -> None:
         self._ready.append((call, args))
 
-    def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
-        timer = Timer(time.monotonic() + seconds, call)
-        heappush(self._timers, timer)
-        return timer
+    def call_later(self, seconds: float, call: Call) -> None:
+        heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), call))
 
-    def add_reader(self, fd: int, call: Callable[[], object]) -> None:
-        known = self._mask(fd)
-        self._readers[fd] = call
-        self._watch(fd, known)
+    def add_reader(self, fd: int, call: Call) -> None:
+        self._watch(self._readers, fd, call)
 
     def remove_reader(self, fd: int) -> None:
-        known = self._mask(fd)
-        self._readers.pop(fd, None)
-        self._watch(fd, known)
+        self._watch(self._readers, fd, None)
 
-    def add_writer(self, fd: int, call: Callable[[], object]) -> None:
-        known = self._mask(fd)
-        self._writers[fd] = call
-        self._watch(fd, known)
+    def add_writer(self, fd: int, call: Call) -> None:
+        self._watch(self._writers, fd, call)
 
     def remove_writer(self, fd: int) -> None:
-        known = self._mask(fd)
-        self._writers.pop(fd, None)
-        self._watch(fd, known)
+        self._watch(self._writers, fd, None)
+
+    def _watch(self, calls: dict[int, Call], fd: int, call: Call | None) -> None:
+        known = self._wanted(fd)
+        if call:
+            calls[fd] = call
+        else:
+            calls.pop(fd, None)
+        wanted = self._wanted(fd)
+        if known and known != wanted:
+            self._poll.unregister(fd)
+        if wanted and known != wanted:
+            self._poll.register(fd, wanted)
+
+    def _wanted(self, fd: int) -> int:
+        return (select.EPOLLIN if fd in self._readers else 0) | (select.EPOLLOUT if fd in self._writers else 0)
 
     async def readable(self, fd: int) -> None:
-        future = Future(self)
-        self.add_reader(fd, future.wake)
-        try:
-            await future
-        finally:
-            self.remove_reader(fd)
+        await self._until(self._readers, fd)
 
     async def writable(self, fd: int) -> None:
+        await self._until(self._writers, fd)
+
+    async def _until(self, calls: dict[int, Call], fd: int) -> None:
         future = Future(self)
-        self.add_writer(fd, future.wake)
+        self._watch(calls, fd, future.wake)
         try:
             await future
         finally:
-            self.remove_writer(fd)
+            self._watch(calls, fd, None)
 
     async def wait(self, future: Future, seconds: float) -> bool:
         """Whether it is done by then."""
         if not future.done():
             either = Future(self)
-            timer = self.call_later(seconds, either.wake)
+            self.call_later(seconds, either.wake)
             future.add_done_callback(either.wake)
             try:
                 await either
             finally:
-                timer.cancel()
                 future.remove_done_callback(either.wake)
         return future.done()
 
@@ -222,14 +211,13 @@ class Loop:
     def run(self, until: Future) -> None:
         while not until.done():
             for fd, mask in self._poll.poll(self._patience()):
-                if mask & ~select.EPOLLOUT and fd in self._readers:
-                    self.call_soon(self._readers[fd])
-                if mask & ~select.EPOLLIN and fd in self._writers:
-                    self.call_soon(self._writers[fd])
+                if mask & ~select.EPOLLOUT:
+                    self.call_soon(self._heed, self._readers, fd)
+                if mask & ~select.EPOLLIN:
+                    self.call_soon(self._heed, self._writers, fd)
             now = time.monotonic()
-            while self._timers and (self._timers[0].when <= now or self._timers[0].call is None):
-                if call := heappop(self._timers).call:
-                    self.call_soon(call)
+            while self._timers and self._timers[0][0] <= now:
+                self.call_soon(heappop(self._timers)[2])
             for _ in range(len(self._ready)):
                 call, args = self._ready.popleft()
                 try:
@@ -237,21 +225,11 @@ class Loop:
                 except Exception as error:  # noqa: BLE001 - one fault is not the end of all the others
                     sys.excepthook(type(error), error, error.__traceback__)
 
+    def _heed(self, calls: dict[int, Call], fd: int) -> None:
+        if call := calls.get(fd):  # what came just before may have ended it
+            call()
+
     def _patience(self) -> float:
         if self._ready:
             return 0
-        return max(self._timers[0].when - time.monotonic(), 0) if self._timers else -1
-
-    def _mask(self, fd: int) -> int:
-        return (select.EPOLLIN if fd in self._readers else 0) | (select.EPOLLOUT if fd in self._writers else 0)
-
-    def _watch(self, fd: int, known: int) -> None:
-        wanted = self._mask(fd)
-        if wanted == known:
-            return
-        if not known:
-            self._poll.register(fd, wanted)
-        elif wanted:
-            self._poll.modify(fd, wanted)
-        else:
-            self._poll.unregister(fd)
+        return max(self._timers[0][0] - time.monotonic(), 0) if self._timers else -1

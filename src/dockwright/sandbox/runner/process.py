@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from dockwright.sandbox.runner.loop import Loop, Task
 
 ORDER = ("argv", "code", "cwd", "env", "merge", "stdin")
+CGROUP = "/sys/fs/cgroup"
+OOM_FILES = tuple(filter(os.path.exists, (f"{CGROUP}/memory.events", f"{CGROUP}/memory/memory.oom_control")))
 NEXT = b"n"  # what asks a supervisor for the next program
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 NO_PROCESS = "no process can be started: the sandbox's limit on processes is reached. Stop background jobs first"
@@ -53,13 +55,16 @@ class World:
         if supervisor is None or not supervisor.is_ready():
             supervisor = Supervisor(self)
         command = Command(supervisor, ident, call, at_once=at_once)
-        command.exited.add_done_callback(lambda _: self.loop.call_later(0.001, self.prepare))
+        command.exited.add_done_callback(lambda _: self.loop.call_later(0.001, partial(self.prepare, command)))
         return command
 
-    def prepare(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # no process is to be had now
-            self.spare = self.spare or Supervisor(self)
+    def prepare(self, last: Command | None = None) -> None:
+        """Have somebody ready for the command that follows this one."""
+        if self.spare:
             self.spare.prepare()
+        elif last is None or last.killed or not last.gone.done():  # else its supervisor is at work again already
+            with contextlib.suppress(BlockingIOError):  # no process is to be had now
+                self.spare = Supervisor(self)
 
 
 class Supervisor:
@@ -359,7 +364,7 @@ def send_signal(pid: int, number: int) -> None:
 
 def oom_kills() -> int:
     """How often the kernel killed for memory in this sandbox; cgroup v2, then v1."""
-    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+    for path in OOM_FILES:
         try:
             with open(path, "rb") as file:
                 return next(int(line.split()[1]) for line in file if line.startswith(b"oom_kill "))

@@ -28,7 +28,7 @@ def become(world: World, line: socket.socket) -> None:
     there it is ours, so that the agent cannot stop or kill it."""
     where = "cwd"
     try:
-        data, fds, _, _ = socket.recv_fds(line, 1 << 16, 4)
+        data, rights, _, _ = line.recvmsg(1 << 16, socket.CMSG_SPACE(4 * 4), socket.MSG_CMSG_CLOEXEC)
         if not data:  # it was never wanted
             os._exit(0)
         while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "big"):
@@ -41,14 +41,12 @@ def become(world: World, line: socket.socket) -> None:
         os.umask(0o022)
         resource.setrlimit(resource.RLIMIT_FSIZE, (world.largest_file, world.largest_file))
         call = json.loads(data[4:])
-        out, cwd, *more = fds
+        out, cwd, *more = memoryview(rights[0][2]).cast("i")
         os.dup2(out, 1)
         os.dup2(out if call["merge"] else more.pop(0), 2)
         os.dup2(cwd, 9)  # which is nothing else: see main
         if call["stdin"]:
             os.dup2(more.pop(), 0)
-        for fd in fds:
-            os.close(fd)
         os.chdir(call["cwd"])
         where = "program"
         if call["code"] is not None:
