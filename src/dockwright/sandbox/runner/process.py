@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ORDER = ("argv", "code", "cwd", "env", "merge", "stdin")
 CGROUP = "/sys/fs/cgroup"
 OOM_FILES = tuple(filter(os.path.exists, (f"{CGROUP}/memory.events", f"{CGROUP}/memory/memory.oom_control")))
-NEXT = b"n"  # what asks a supervisor for the next program
+NEXT, MOST_IDLE = b"n", 3  # what asks a supervisor for the next program; how many wait to be asked
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 NO_PROCESS = "no process can be started: the sandbox's limit on processes is reached. Stop background jobs first"
 ALL_AFTER, GIVE_UP_AFTER = 3.0, 15.0  # seconds of killing one tree: until all of the agent's go, until we go on
@@ -47,24 +47,24 @@ class World:
         self.output, self.largest_file = "/tmp", resource.RLIM_INFINITY  # noqa: S108 - told by the host at the start
         self.alone = False  # whether all processes there belong to this sandbox
         self.children: dict[int, Supervisor] = {}
-        self.spare: Supervisor | None = None
+        self.idle: list[Supervisor] = []  # the last of them comes next
 
     def command(self, ident: str, call: dict[str, Any], *, at_once: bool = False) -> Command:
         """Run argv; who watches the next command is made ready while this one runs, or is the same."""
-        supervisor, self.spare = self.spare, None
-        if supervisor is None or not supervisor.is_ready():
-            supervisor = Supervisor(self)
+        while self.idle and not self.idle[-1].is_ready():
+            self.idle.pop()
+        supervisor = self.idle.pop() if self.idle else Supervisor(self)
         command = Command(supervisor, ident, call, at_once=at_once)
         command.exited.add_done_callback(lambda _: self.loop.call_later(0.001, partial(self.prepare, command)))
         return command
 
     def prepare(self, last: Command | None = None) -> None:
         """Have somebody ready for the command that follows this one."""
-        if self.spare:
-            self.spare.prepare()
+        if self.idle:
+            self.idle[-1].prepare()
         elif last is None or last.killed or not last.gone.done():  # else its supervisor is at work again already
             with contextlib.suppress(BlockingIOError):  # no process is to be had now
-                self.spare = Supervisor(self)
+                self.idle.append(Supervisor(self))
 
 
 class Supervisor:
@@ -118,18 +118,18 @@ class Supervisor:
         """Its command is over; where that was not killed, there may be another."""
         self.world.loop.remove_reader(self.line.fileno())
         command, self.command, self.prepared = self.command, None, False
-        if self.world.spare or (command and command.killed):
+        if len(self.world.idle) == MOST_IDLE or (command and command.killed):
             self.line.close()
         else:
-            self.world.spare = self
+            self.world.idle.insert(0, self)
 
     def ended(self, *, killed: bool = False) -> None:
         if self.command:
             self.command.told()
         if self.command:
             self.command.over(killed=killed)
-        if self.world.spare is self:
-            self.world.spare = None
+        if self in self.world.idle:
+            self.world.idle.remove(self)
         self.line.close()
 
 

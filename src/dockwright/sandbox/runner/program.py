@@ -63,6 +63,7 @@ def interpret(call: dict[str, Any]) -> None:
     """Run code as a fresh interpreter would; what this one had open and prepared is out of its reach. Never returns."""
     close_all_but(0, 1, 2, 9)
     gc.freeze()  # what goes away would close descriptors that are others by now
+    gc.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_IGN)
