@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
+import marshal
 import os
 import resource
 import signal
@@ -107,7 +107,7 @@ class Supervisor:
         return False
 
     def order(self, call: dict[str, Any], fds: list[int]) -> None:
-        data = json.dumps({name: call[name] for name in ORDER}).encode()
+        data = marshal.dumps({name: call[name] for name in ORDER})
         data = len(data).to_bytes(4, "big") + data
         with contextlib.suppress(OSError):  # the agent may have stopped what waits, where there is one user for all
             os.killpg(self.pid, signal.SIGCONT)
@@ -300,6 +300,8 @@ def supervise(world: World, line: socket.socket) -> None:
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         close_all_but(0, 1, 2, line.fileno())
+        os.umask(0o022)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (world.largest_file, world.largest_file))
         watch(world, line)
         while line.recv(1) == NEXT:
             watch(world, line)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import binascii
 import errno
 import gc
-import json
 import marshal
 import os
-import resource
 import signal
 import socket
 import sys
@@ -38,9 +36,7 @@ def become(world: World, line: socket.socket) -> None:
             os.setgroups([])
             os.setresgid(world.gid, world.gid, world.gid)
             os.setresuid(world.uid, world.uid, world.uid)
-        os.umask(0o022)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (world.largest_file, world.largest_file))
-        call = json.loads(data[4:])
+        call = marshal.loads(data[4:])  # noqa: S302 - from the runner, of which we are a fork
         out, cwd, *more = memoryview(rights[0][2]).cast("i")
         os.dup2(out, 1)
         os.dup2(out if call["merge"] else more.pop(0), 2)
