@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import time
 from collections import deque
 from functools import partial
@@ -36,7 +37,6 @@ from dockwright.sandbox.runner.tcp import both, connected, listen, receive, send
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from socket import socket
     from typing import Any
 
 WATCH_SECONDS, FORK_ATTEMPTS = 0.25, 20
@@ -306,7 +306,7 @@ class Runner:
         listen(self.loop, args["port"], partial(self.accepted, args["port"]))
         return {}
 
-    def accepted(self, port: int, sock: socket) -> None:
+    def accepted(self, port: int, sock: socket.socket) -> None:
         async def serve() -> None:
             self.answer(wire.OPEN, inner.stream, {"port": port})
             try:
@@ -321,11 +321,11 @@ class Runner:
         inner.task = self.loop.create_task(serve())
         self.next_stream += 2
 
-    async def tunnel(self, call: Call, sock: socket) -> None:
+    async def tunnel(self, call: Call, sock: socket.socket) -> None:
         async def inwards() -> None:
             while data := await call.receive():
                 await send(self.loop, sock, data)
-            sock.shutdown(1)  # SHUT_WR
+            sock.shutdown(socket.SHUT_WR)
 
         async def outwards() -> None:
             while data := await receive(self.loop, sock, wire.CHUNK):

@@ -62,7 +62,7 @@ class World:
         """Have somebody ready for the command that follows this one."""
         if self.idle:
             self.idle[-1].prepare()
-        elif last is None or last.killed or not last.gone.done():  # else its supervisor is at work again already
+        elif last is None or not (last.orderly and last.gone.done()):  # else its supervisor is at work again already
             with contextlib.suppress(BlockingIOError):  # no process is to be had now
                 self.idle.append(Supervisor(self))
 
@@ -114,14 +114,14 @@ class Supervisor:
         with contextlib.suppress(OSError):  # killed before it began
             self.line.sendall(data[socket.send_fds(self.line, [data], fds) :])
 
-    def free(self) -> None:
-        """Its command is over; where that was not killed, there may be another."""
+    def free(self, *, again: bool) -> None:
+        """Its command is over; `again` where there may be another."""
         self.world.loop.remove_reader(self.line.fileno())
-        command, self.command, self.prepared = self.command, None, False
-        if len(self.world.idle) == MOST_IDLE or (command and command.killed):
-            self.line.close()
-        else:
+        self.command, self.prepared = None, False
+        if again and len(self.world.idle) < MOST_IDLE:
             self.world.idle.insert(0, self)
+        else:
+            self.line.close()
 
     def ended(self, *, killed: bool = False) -> None:
         if self.command:
@@ -140,6 +140,7 @@ class Command:
         """With `at_once`, the file that takes the output is there from the start."""
         self.world, self.supervisor, self.id = supervisor.world, supervisor, ident
         self.killed, self.polled, self.leftovers = False, 0, False
+        self.orderly = False  # it ended of its own accord, so that it had its order
         self.cwd, self.ended, self.allowance = "", "exit", Usage()
         self.full: str | None = None
         self.watching: Task | None = None
@@ -203,6 +204,8 @@ class Command:
         when what it left has."""
         try:
             said = self.supervisor.line.recv(4096, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
         except OSError:
             said = b""
         if not said:  # it was killed: how the command ended is told when all of it is gone
@@ -213,7 +216,7 @@ class Command:
                 self.finish(error=OSError(int(first[1:]), second.decode()))
             elif line != b"gone":
                 self.finish(int(first))
-                self.leftovers = second == b"1"
+                self.leftovers, self.orderly = second == b"1", int(first) < 128
             if line == b"gone" or second == b"0":
                 self.over()
 
@@ -254,9 +257,10 @@ class Command:
             self.ended = "killed" if self.ended == "exit" else self.ended
             self.finish(128 + signal.SIGKILL)
         self.killed = self.killed or killed
+        self.orderly = self.orderly and not self.killed
         self.close_stdin()
         os.close(self._cwd)
-        self.supervisor.free()
+        self.supervisor.free(again=self.orderly)
         self.gone.set_result(None)
 
     def state(self) -> dict[str, Any]:

@@ -1,26 +1,24 @@
-"""TCP on loopback, for tunnels. `socket` is imported late, because few sandboxes need it."""
+"""TCP on loopback, for tunnels."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import socket
 
 from dockwright.sandbox.runner.loop import Cancelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from socket import socket
 
     from dockwright.sandbox.runner.loop import Coro, Loop
 
 REST_SECONDS = 1.0  # after a connection could not be taken, because there are too many
 
 
-async def connected(loop: Loop, address: str, port: int) -> socket:
-    import socket
-
+async def connected(loop: Loop, address: str, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -36,9 +34,7 @@ async def connected(loop: Loop, address: str, port: int) -> socket:
     return sock
 
 
-def listen(loop: Loop, port: int, accepted: Callable[[socket], None]) -> None:
-    import socket
-
+def listen(loop: Loop, port: int, accepted: Callable[[socket.socket], None]) -> None:
     server = socket.create_server(("127.0.0.1", port), backlog=100)
     server.setblocking(False)
 
@@ -60,7 +56,7 @@ def listen(loop: Loop, port: int, accepted: Callable[[socket], None]) -> None:
     go_on()
 
 
-async def send(loop: Loop, sock: socket, data: bytes) -> None:
+async def send(loop: Loop, sock: socket.socket, data: bytes) -> None:
     while data:
         try:
             data = data[sock.send(data) :]
@@ -68,7 +64,7 @@ async def send(loop: Loop, sock: socket, data: bytes) -> None:
             await loop.writable(sock.fileno())
 
 
-async def receive(loop: Loop, sock: socket, size: int) -> bytes:
+async def receive(loop: Loop, sock: socket.socket, size: int) -> bytes:
     while True:
         try:
             return sock.recv(size)

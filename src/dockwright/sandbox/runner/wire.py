@@ -8,10 +8,7 @@ for BATCH bytes at once. The host opens streams with odd numbers, the runner wit
 from __future__ import annotations
 
 import struct
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
 
 OPEN, DATA, ERR, END, DONE, FAIL, CREDIT, CANCEL, LIVE = range(9)
 HEADER = struct.Struct("!IBI")
