@@ -17,7 +17,9 @@ async def mark(folder: Path, found: Facts, write_after: float | None = None) -> 
             await asyncio.sleep(write_after)
             (folder / "x").write_bytes(b"2")
 
-    made, _ = await asyncio.gather(mark_of({"path": str(folder), "but": "", "most": 10}, before), write())
+    made, _ = await asyncio.gather(
+        mark_of({"path": str(folder), "but": "", "most": 10}, before, asyncio.sleep), write()
+    )
     found |= before.get(str(folder), {})
     return made
 

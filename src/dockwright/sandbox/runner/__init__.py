@@ -14,7 +14,7 @@ from importlib.resources import files
 from importlib.util import MAGIC_NUMBER
 from typing import Any
 
-MODULES = ("wire", "guard", "budget", "files", "marks", "program", "process", "calls")
+MODULES = ("wire", "loop", "tcp", "guard", "budget", "files", "marks", "capture", "program", "process", "calls")
 
 # What `python3 -c` runs: read the modules, make them importable under their own names, go.
 BOOT = """

@@ -7,22 +7,23 @@ permission, too deep) counts as what the disk lost since the start.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import stat
 import time
-from dataclasses import dataclass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dockwright.sandbox.runner.loop import Loop, Task
 
 DEEPEST, COUNT_SECONDS, COUNT_AGAIN, COUNT_SHARE = 1000, 60, 30.0, 20
 
 
-@dataclass(frozen=True)
 class Usage:
     """On the disk: of a file that has holes, only what is not a hole counts."""
 
-    size: int = 0
-    inodes: int = 0
+    def __init__(self, size: int = 0, inodes: int = 0) -> None:
+        self.size, self.inodes = size, inodes
 
     def exceeds(self, other: Usage) -> bool:
         return self.size > other.size or self.inodes > other.inodes
@@ -32,13 +33,11 @@ class Usage:
         return Usage(max(self.size + by.size // 100, limit.size), max(self.inodes + by.inodes // 100, limit.inodes))
 
 
-@dataclass(frozen=True)
 class Budget:
     """What may be used in `folder`, the inodes of `others`, which have a size of their own, included."""
 
-    limit: Usage
-    folder: str
-    others: tuple[str, ...]
+    def __init__(self, limit: Usage, folder: str, others: tuple[str, ...]) -> None:
+        self.limit, self.folder, self.others = limit, folder, others
 
     def text(self, used: Usage) -> str:
         return (
@@ -51,13 +50,13 @@ class Budget:
 class Watch:
     """Keeps count. `used` is at least what was counted last, with what the disk has lost since on top."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, budget: Budget) -> None:
+    def __init__(self, loop: Loop, budget: Budget) -> None:
         self.loop, self.budget = loop, budget
         shared = {os.stat(path).st_dev for path in ("/", budget.folder)}
         self.others = [path for path in budget.others if os.stat(path).st_dev not in shared]
         self.first = self.free = _free(budget.folder)
         self.counted, self.counted_at, self.cost = Usage(), time.monotonic(), 0.0
-        self.counting: asyncio.Task[None] | None = None
+        self.counting: Task | None = None
         self.child = 0
 
     @property
@@ -81,7 +80,7 @@ class Watch:
         """What is used, counted now, where that is more than allowed."""
         if self.counting is None or self.counting.done():
             self.counting = self.loop.create_task(self.count())
-        await asyncio.shield(self.counting)
+        await self.counting
         used = self.used
         return used if used.exceeds(self.budget.limit) else None
 
@@ -111,22 +110,15 @@ class Watch:
             finally:
                 os._exit(0)
         os.close(write)
-        told: asyncio.Future[None] = self.loop.create_future()
-
-        def ready() -> None:
-            self.loop.remove_reader(read)
-            told.set_result(None)
-
-        self.loop.add_reader(read, ready)
+        told = self.loop.create_future()
+        self.loop.add_reader(read, told.wake)
         try:
-            async with asyncio.timeout(COUNT_SECONDS):
-                await told
-            return os.read(read, 100)
-        except TimeoutError:
-            self.loop.remove_reader(read)
+            if await self.loop.wait(told, COUNT_SECONDS):
+                return os.read(read, 100)
             os.kill(self.child, signal.SIGKILL)
             return b""
         finally:
+            self.loop.remove_reader(read)
             os.close(read)
             self.child = 0
 

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import fcntl
 import json
 import os
 import signal
+import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
 from functools import partial
 from importlib.util import MAGIC_NUMBER
-from typing import Any
 
 from dockwright.sandbox.runner import wire
 from dockwright.sandbox.runner.budget import Budget, Usage, Watch
 from dockwright.sandbox.runner.files import look, read_file, write_file
 from dockwright.sandbox.runner.guard import LIBC, close_in, file_rights_of, give_up_capabilities
+from dockwright.sandbox.runner.loop import Cancelled, Future, Loop, Task
 from dockwright.sandbox.runner.marks import Facts, mark_of
 from dockwright.sandbox.runner.process import (
     NO_PROCESS,
     PR_SET_CHILD_SUBREAPER,
     Command,
     Rounds,
+    Supervisor,
     World,
     descendants,
     first_word,
@@ -32,6 +33,12 @@ from dockwright.sandbox.runner.process import (
     processes,
     send_signal,
 )
+from dockwright.sandbox.runner.tcp import both, connected, listen, receive, send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
 
 WATCH_SECONDS, FORK_ATTEMPTS = 0.25, 20
 
@@ -41,22 +48,30 @@ class Call:
 
     def __init__(self, runner: Runner, stream: int) -> None:
         self.runner, self.stream = runner, stream
-        self.credit, self.uncredited, self.can_send = wire.WINDOW, 0, asyncio.Event()
-        self.incoming: asyncio.Queue[bytes] = asyncio.Queue()
-        self.task: asyncio.Task[None] | None = None
+        self.credit, self.uncredited = wire.WINDOW, 0
+        self.incoming: deque[bytes] = deque()
+        self.credited = self.arrived = Future(runner.loop)
+        self.task: Task | None = None
 
     async def send(self, kind: int, data: bytes) -> None:
         for start in range(0, len(data), wire.CHUNK):
             piece = data[start : start + wire.CHUNK]
             while self.credit < len(piece):
-                self.can_send.clear()
-                await self.can_send.wait()
+                self.credited = self.runner.loop.create_future()
+                await self.credited
             self.credit -= len(piece)
             self.runner.frame(kind, self.stream, piece)
 
+    def take(self, data: bytes) -> None:
+        self.incoming.append(data)
+        self.arrived.wake()
+
     async def receive(self) -> bytes:
         """The next bytes, b"" at their end; credit for them goes back to the host."""
-        data = await self.incoming.get()
+        if not self.incoming:
+            self.arrived = self.runner.loop.create_future()
+            await self.arrived
+        data = self.incoming.popleft()
         self.uncredited += len(data)
         if self.uncredited >= wire.BATCH:
             self.runner.frame(wire.CREDIT, self.stream, wire.NUMBER.pack(self.uncredited))
@@ -65,17 +80,14 @@ class Call:
 
 
 class Runner:
-    """The loop: frames in, calls carried out, frames out."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: Loop) -> None:
         self.loop, self.world = loop, World(loop)
         self.calls: dict[int, Call] = {}
         self.jobs: dict[str, Command] = {}
         self.found: dict[str, Facts] = {}  # what marks were made of
         self.inbox, self.outbox, self.flushing = wire.Frames(), bytearray(), False
-        self.sent = asyncio.Event()
+        self.sent, self.over = loop.create_future(), loop.create_future()
         self.count, self.next_stream = 0, 2
-        self.servers: list[asyncio.Server] = []
         self.watch: Watch
 
     # the stream
@@ -93,7 +105,7 @@ class Runner:
         with contextlib.suppress(BlockingIOError):
             del self.outbox[: os.write(1, self.outbox)]
         if len(self.outbox) < wire.WINDOW:
-            self.sent.set()
+            self.sent.wake()
         if self.outbox:
             self.loop.add_writer(1, self.flush)
         else:
@@ -106,7 +118,7 @@ class Runner:
         except BlockingIOError:
             return
         if not data:
-            self.loop.stop()
+            self.over.wake()
             return
         for kind, stream, payload in self.inbox.feed(data):
             self.handle(kind, stream, payload)
@@ -120,12 +132,12 @@ class Runner:
         if open_call is None:
             return
         if kind == wire.DATA:
-            open_call.incoming.put_nowait(payload)
+            open_call.take(payload)
         elif kind == wire.END:
-            open_call.incoming.put_nowait(b"")
+            open_call.take(b"")
         elif kind == wire.CREDIT:
             open_call.credit += wire.NUMBER.unpack(payload)[0]
-            open_call.can_send.set()
+            open_call.credited.wake()
         elif kind == wire.CANCEL and open_call.task:
             open_call.task.cancel()
 
@@ -138,7 +150,7 @@ class Runner:
             self.answer(wire.FAIL, call.stream, failure)
         except KeyError as error:
             self.answer(wire.FAIL, call.stream, {"unknown": str(error.args[0])})
-        except asyncio.CancelledError:
+        except Cancelled:
             self.answer(wire.FAIL, call.stream, {"errno": errno.ECANCELED, "text": "cancelled"})
         finally:
             del self.calls[call.stream]
@@ -173,10 +185,9 @@ class Runner:
             command.live = lambda data: self.live(call, data)
         feeding = self.loop.create_task(self.feed(call, command)) if args["stdin"] else None
         try:
-            done, _ = await asyncio.wait([command.exited], timeout=args["timeout"])
-            if not done:
+            if not await self.loop.wait(command.exited, args["timeout"]):
                 await command.stop("timeout")
-        except asyncio.CancelledError:
+        except Cancelled:
             await command.stop("cancelled")
         finally:
             if feeding:
@@ -212,7 +223,7 @@ class Runner:
             except BlockingIOError as error:
                 if attempt == FORK_ATTEMPTS - 1:
                     raise OSError(errno.EAGAIN, NO_PROCESS) from error
-                await asyncio.sleep(0.1)
+                await self.loop.sleep(0.1)
         limit = self.watch.budget.limit
         command.allowance = over.widened(limit, limit) if over else limit
         command.watching = self.loop.create_task(self.keep_within(command))
@@ -221,7 +232,7 @@ class Runner:
     async def keep_within(self, command: Command) -> None:
         """Stop a command when the files have become too many or too large under it."""
         while not command.gone.done():
-            await asyncio.wait([command.gone], timeout=WATCH_SECONDS)
+            await self.loop.wait(command.gone, WATCH_SECONDS)
             if command.gone.done() or not (self.watch.is_near() or self.watch.is_old()):
                 continue
             used = await self.watch.over()
@@ -236,10 +247,7 @@ class Runner:
                 try:
                     data = data[os.write(command.stdin, data) :]
                 except BlockingIOError:
-                    room = asyncio.Event()
-                    self.loop.add_writer(command.stdin, room.set)
-                    await room.wait()
-                    self.loop.remove_writer(command.stdin)
+                    await self.loop.writable(command.stdin)
                 except OSError:  # it does not read
                     return
         command.close_stdin()
@@ -252,7 +260,7 @@ class Runner:
     async def do_spawn(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         command = await self.command(args, at_once=True)
         self.jobs[command.id] = command
-        await asyncio.wait([command.exited], timeout=0.02)  # long enough for a program that is not there
+        await self.loop.wait(command.exited, 0.02)  # long enough for a program that is not there
         if command.exited.done() and command.exited.exception():
             del self.jobs[command.id]
             command.exited.result()
@@ -281,64 +289,62 @@ class Runner:
         return look(args)
 
     async def do_mark(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
-        return {"mark": await mark_of(args, self.found)}
+        return {"mark": await mark_of(args, self.found, self.loop.sleep)}
 
     async def do_ping(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         return {}
 
     async def do_connect(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", args["port"])
+            sock = await connected(self.loop, "127.0.0.1", args["port"])
         except ConnectionRefusedError as refused:  # "localhost" is ::1 first for some
             try:
-                reader, writer = await asyncio.open_connection("::1", args["port"])
+                sock = await connected(self.loop, "::1", args["port"])
             except OSError:
                 raise refused from None
         self.answer(wire.OPEN, call.stream, {})
-        await self.tunnel(call, reader, writer)
+        await self.tunnel(call, sock)
         return {}
 
     async def do_listen(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
         """Accept on loopback; each connection becomes a stream that the runner opens towards the host."""
+        listen(self.loop, args["port"], partial(self.accepted, args["port"]))
+        return {}
 
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            inner = self.calls[self.next_stream] = Call(self, self.next_stream)
-            inner.task = asyncio.current_task()
-            self.next_stream += 2
-            self.answer(wire.OPEN, inner.stream, {"port": args["port"]})
+    def accepted(self, port: int, sock: socket.socket) -> None:
+        async def serve() -> None:
+            self.answer(wire.OPEN, inner.stream, {"port": port})
             try:
-                await self.tunnel(inner, reader, writer)
-            except asyncio.CancelledError:  # the host does not want it
+                await self.tunnel(inner, sock)
+            except Cancelled:  # the host does not want it
                 pass
             finally:
                 self.answer(wire.DONE, inner.stream, {})
                 del self.calls[inner.stream]
 
-        self.servers.append(await asyncio.start_server(accepted, "127.0.0.1", args["port"]))
-        return {}
+        inner = self.calls[self.next_stream] = Call(self, self.next_stream)
+        inner.task = self.loop.create_task(serve())
+        self.next_stream += 2
 
-    async def tunnel(self, call: Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def tunnel(self, call: Call, sock: socket.socket) -> None:
         async def inwards() -> None:
             while data := await call.receive():
-                writer.write(data)
-                await writer.drain()
-            if writer.can_write_eof():
-                writer.write_eof()
+                await send(self.loop, sock, data)
+            sock.shutdown(socket.SHUT_WR)
 
         async def outwards() -> None:
-            while data := await reader.read(wire.CHUNK):
+            while data := await receive(self.loop, sock, wire.CHUNK):
                 while len(self.outbox) >= wire.WINDOW:  # what is more urgent need not wait behind all the tunnels
-                    self.sent.clear()
-                    await self.sent.wait()
+                    if self.sent.done():
+                        self.sent = self.loop.create_future()
+                    await self.sent
                 await call.send(wire.DATA, data)
             self.frame(wire.END, call.stream, b"")
 
         try:
-            await asyncio.gather(inwards(), outwards())
-        except OSError:  # either end went away: so does the tunnel
-            pass
+            await both(self.loop, inwards(), outwards())
         finally:
-            writer.close()
+            sock.close()
 
     # children
 
@@ -354,21 +360,21 @@ class Runner:
                 if pid in self.world.children:
                     send_signal(pid, signal.SIGKILL)
                 continue
-            command = self.world.children.pop(pid, None)
-            if command and os.WIFSIGNALED(status):
-                self.loop.create_task(self.bury(command))
-            elif command:
-                command.reaped()
+            supervisor = self.world.children.pop(pid, None)
+            if supervisor and os.WIFSIGNALED(status):
+                self.loop.create_task(self.bury(supervisor))
+            elif supervisor:
+                supervisor.ended()
 
-    async def bury(self, command: Command) -> None:
-        """Its supervisor was killed, so what it watched has come to us: that ends, too."""
+    async def bury(self, supervisor: Supervisor) -> None:
+        """It was killed, so what it watched has come to us: that ends, too."""
         rounds = Rounds(self.world)
         while strays := self.strays():
             rounds.kill(strays)
-            await asyncio.sleep(0.005)
+            await self.loop.sleep(0.005)
             if rounds.hopeless():
                 break
-        command.reaped(killed=True)
+        supervisor.ended(killed=True)
 
     def strays(self) -> list[int]:
         parents = processes()
@@ -377,8 +383,9 @@ class Runner:
 
     async def end(self) -> None:
         """Nothing outlives the runner."""
-        for command in tuple(self.world.children.values()):
-            await command.kill()
+        for supervisor in tuple(self.world.children.values()):
+            if supervisor.command:
+                await supervisor.command.kill()
 
 
 def main() -> None:
@@ -388,10 +395,10 @@ def main() -> None:
     with contextlib.suppress(OSError):  # it may be a socket
         fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 20)
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
-    loop = asyncio.new_event_loop()
+    loop = Loop()
     runner = Runner(loop)
-    loop.add_signal_handler(signal.SIGCHLD, runner.reap)
+    loop.on_signal(signal.SIGCHLD, runner.reap)
     loop.add_reader(0, runner.readable)
     runner.answer(wire.DONE, 0, {"runner": 1})
-    loop.run_forever()
-    loop.run_until_complete(runner.end())
+    loop.run(until=runner.over)
+    loop.run(until=loop.create_task(runner.end()))

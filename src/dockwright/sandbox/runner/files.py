@@ -6,10 +6,13 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from dockwright.sandbox.runner.wire import CHUNK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Any
 
 NOT_REGULAR = "not a regular file: a device, a FIFO or a socket"
 

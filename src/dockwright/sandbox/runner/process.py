@@ -1,167 +1,174 @@
 """Processes of a call: exactly the descendants of its supervisor, however they fork, daemonise or rename themselves.
 
 The supervisor is a fork of the runner, with the runner's rights, that is the subreaper of one command: orphans come to
-it and to nobody else, so a tree can be stopped, killed and proven gone, and what is left behind is known.
+it and to nobody else, so a tree can be stopped, killed and proven gone, and what is left behind is known. When nothing
+is, the next command may be its.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
+import gc
+import marshal
 import os
 import resource
 import signal
+import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from dockwright.sandbox.runner.budget import Usage
+from dockwright.sandbox.runner.capture import Capture
 from dockwright.sandbox.runner.guard import LIBC, first_to_go
 from dockwright.sandbox.runner.program import become, close_all_but
 from dockwright.sandbox.runner.wire import CHUNK
 
-SPILL_AFTER, SPILL_CAP = 1 << 13, 1 << 28
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from dockwright.sandbox.runner.loop import Loop, Task
+
 ORDER = ("argv", "code", "cwd", "env", "merge", "stdin")
+CGROUP = "/sys/fs/cgroup"
+OOM_FILES = tuple(filter(os.path.exists, (f"{CGROUP}/memory.events", f"{CGROUP}/memory/memory.oom_control")))
+NEXT, MOST_IDLE = b"n", 3  # what asks a supervisor for the next program; how many wait to be asked
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 NO_PROCESS = "no process can be started: the sandbox's limit on processes is reached. Stop background jobs first"
 ALL_AFTER, GIVE_UP_AFTER = 3.0, 15.0  # seconds of killing one tree: until all of the agent's go, until we go on
 
 
-@dataclass
 class World:
     """What every command needs to know: who the agent is (0: nobody else than us) and who of ours is alive."""
 
-    loop: asyncio.AbstractEventLoop
-    uid: int = 0
-    gid: int = 0
-    output: str = "/tmp"  # noqa: S108 - told by the host at the start
-    alone: bool = False  # whether all processes there are belong to this sandbox
-    largest_file: int = resource.RLIM_INFINITY
-    children: dict[int, Command] = field(default_factory=dict)
-    spare: Command | None = None
+    def __init__(self, loop: Loop) -> None:
+        self.loop, self.uid, self.gid = loop, 0, 0
+        self.output, self.largest_file = "/tmp", resource.RLIM_INFINITY  # noqa: S108 - told by the host at the start
+        self.alone = False  # whether all processes there belong to this sandbox
+        self.children: dict[int, Supervisor] = {}
+        self.idle: list[Supervisor] = []  # the last of them comes next
 
     def command(self, ident: str, call: dict[str, Any], *, at_once: bool = False) -> Command:
-        """Run argv; the next command is made ready while this one runs."""
-        ready, self.spare = self.spare, None
-        command = Command(self) if ready is None or ready.gone.done() else ready
-        command.order(ident, call, at_once=at_once)
-        command.exited.add_done_callback(lambda _: self.loop.call_later(0.001, self.prepare))
+        """Run argv; who watches the next command is made ready while this one runs, or is the same."""
+        while self.idle and not self.idle[-1].is_ready():
+            self.idle.pop()
+        supervisor = self.idle.pop() if self.idle else Supervisor(self)
+        command = Command(supervisor, ident, call, at_once=at_once)
+        command.exited.add_done_callback(lambda _: self.loop.call_later(0.001, partial(self.prepare, command)))
         return command
 
-    def prepare(self) -> None:
-        if self.spare is None:
+    def prepare(self, last: Command | None = None) -> None:
+        """Have somebody ready for the command that follows this one."""
+        if self.idle:
+            self.idle[-1].prepare()
+        elif last is None or not (last.orderly and last.gone.done()):  # else its supervisor is at work again already
             with contextlib.suppress(BlockingIOError):  # no process is to be had now
-                self.spare = Command(self)
+                self.idle.append(Supervisor(self))
 
 
-class Capture:
-    """The first and last bytes of what a command prints, and all of it in a file once it is more than a little."""
+class Supervisor:
+    """Our end of one: a process with the runner's rights that runs a command and watches what it starts until none of
+    it is left, then another."""
 
-    def __init__(self, limit: int, path: str, at_once: bool = False) -> None:
-        self.half, self.path, self.fd, self.spilled = max(limit // 2, 1), path, -1, False
-        self.head, self.tail, self.size, self.kept = bytearray(), bytearray(), 0, bytearray()
-        self.stored = 0
-        if at_once:
-            self.spill()
-
-    def spill(self) -> None:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.line, theirs = socket.socketpair()
         try:
-            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-            self.fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            self.spilled = True
+            self.pid = os.fork()
         except OSError:
-            self.path = ""
-        self.store(bytes(self.kept))
-        self.kept.clear()
+            self.line.close()
+            theirs.close()
+            raise
+        if self.pid == 0:
+            supervise(world, theirs)
+        theirs.close()
+        self.command: Command | None = None
+        self.prepared = True
+        world.children[self.pid] = self
 
-    def store(self, data: bytes) -> None:
-        if self.fd >= 0 and self.size <= SPILL_CAP:
-            try:
-                self.stored += os.write(self.fd, data)
-            except OSError:  # the disk is full: the head and the tail are still told
-                self.close()
+    def prepare(self) -> None:
+        """Let it fork the next program, which waits for its order: it then costs an exec."""
+        if not self.prepared:
+            self.prepared = True
+            with contextlib.suppress(OSError):  # it was killed
+                self.line.send(NEXT)
 
-    def add(self, data: bytes) -> None:
-        self.size += len(data)
-        room = self.half - len(self.head)
-        self.head += data[:room]
-        self.tail += data[max(room, 0) :]
-        if len(self.tail) > 2 * self.half:
-            del self.tail[: len(self.tail) - self.half]
-        if self.path and not self.spilled:
-            self.kept += data
-            if len(self.kept) > SPILL_AFTER:
-                self.spill()
+    def is_ready(self) -> bool:
+        self.prepare()
+        try:
+            said = self.line.recv(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            said = b""
+        if said:  # of a program that was not to be had, or was killed before there was an order
+            self.line.close()
+        return False
+
+    def order(self, call: dict[str, Any], fds: list[int]) -> None:
+        data = marshal.dumps({name: call[name] for name in ORDER})
+        data = len(data).to_bytes(4, "big") + data
+        with contextlib.suppress(OSError):  # the agent may have stopped what waits, where there is one user for all
+            os.killpg(self.pid, signal.SIGCONT)
+        with contextlib.suppress(OSError):  # killed before it began
+            self.line.sendall(data[socket.send_fds(self.line, [data], fds) :])
+
+    def free(self, *, again: bool) -> None:
+        """Its command is over; `again` where there may be another."""
+        self.world.loop.remove_reader(self.line.fileno())
+        self.command, self.prepared = None, False
+        if again and len(self.world.idle) < MOST_IDLE:
+            self.world.idle.insert(0, self)
         else:
-            self.store(data)
+            self.line.close()
 
-    def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-        self.fd = -1
-
-    def shown(self) -> bytes:
-        return bytes(self.head + self.tail[-self.half :])
+    def ended(self, *, killed: bool = False) -> None:
+        if self.command:
+            self.command.told()
+        if self.command:
+            self.command.over(killed=killed)
+        if self in self.world.idle:
+            self.world.idle.remove(self)
+        self.line.close()
 
 
 class Command:
-    """A program and everything it starts, alive until none of it is left.
+    """A program and everything it starts, alive until none of it is left."""
 
-    Made ahead of time: supervisor and program are forked and wait. `order` says what to run, which then costs an exec.
-    """
-
-    def __init__(self, world: World) -> None:
-        self.world, self.killed, self.polled, self.leftovers = world, False, 0, False
-        self.id, self.cwd, self.ended, self.allowance = "", "", "exit", Usage()
+    def __init__(self, supervisor: Supervisor, ident: str, call: dict[str, Any], *, at_once: bool = False) -> None:
+        """With `at_once`, the file that takes the output is there from the start."""
+        self.world, self.supervisor, self.id = supervisor.world, supervisor, ident
+        self.killed, self.polled, self.leftovers = False, 0, False
+        self.orderly = False  # it ended of its own accord, so that it had its order
+        self.cwd, self.ended, self.allowance = "", "exit", Usage()
         self.full: str | None = None
-        self.watching: asyncio.Task[None] | None = None
-        self.out = self.err = Capture(0, "")
+        self.watching: Task | None = None
         self.live: Callable[[bytes], None] | None = None
-        self.exited: asyncio.Future[int] = world.loop.create_future()
-        self.gone: asyncio.Future[None] = world.loop.create_future()
-        self.pipes: dict[int, Capture] = {}
-        in_r, self.stdin = os.pipe2(os.O_CLOEXEC)
-        self._out_r, out_w = os.pipe2(os.O_CLOEXEC)
-        self._err_r, err_w = os.pipe2(os.O_CLOEXEC)
-        self._cwd_r, cwd_w = os.pipe2(os.O_CLOEXEC)
-        self._status_r, status_w = os.pipe2(os.O_CLOEXEC)
-        order_r, self._order_w = os.pipe2(os.O_CLOEXEC)
-        theirs = (in_r, out_w, err_w, cwd_w, status_w, order_r)
-        try:
-            self.supervisor = os.fork()
-        except OSError:
-            ours = (self.stdin, self._out_r, self._err_r, self._cwd_r, self._status_r, self._order_w)
-            for fd in (*theirs, *ours):
-                os.close(fd)
-            raise
-        if self.supervisor == 0:
-            supervise(world, theirs)
+        loop = self.world.loop
+        self.exited, self.gone = loop.create_future(), loop.create_future()
+        self.out = self.err = Capture(call["limit"], f"{self.world.output}/{ident}.log", at_once)
+        self.stdin = -1
+        out, out_w = os.pipe2(os.O_CLOEXEC)
+        self._cwd, cwd_w = os.pipe2(os.O_CLOEXEC)
+        self.pipes, theirs = {out: self.out}, [out_w, cwd_w]
+        if not call["merge"]:
+            err, err_w = os.pipe2(os.O_CLOEXEC)
+            self.pipes[err] = self.err = Capture(call["limit"], f"{self.world.output}/{ident}.err")
+            theirs.append(err_w)
+        if call["stdin"]:
+            in_r, self.stdin = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(self.stdin, False)
+            theirs.append(in_r)
+        for fd in (*self.pipes, self._cwd):
+            os.set_blocking(fd, False)
+        for fd in self.pipes:
+            loop.add_reader(fd, partial(self.drain, fd))
+        supervisor.command = self
+        loop.add_reader(supervisor.line.fileno(), self.told)
+        supervisor.order(call, theirs)
         for fd in theirs:
             os.close(fd)
-        for fd in (self.stdin, self._out_r, self._err_r, self._cwd_r):
-            os.set_blocking(fd, False)
-        world.children[self.supervisor] = self
-
-    def order(self, ident: str, call: dict[str, Any], *, at_once: bool = False) -> None:
-        """Run argv. With `at_once`, the file that takes the output is there from the start."""
-        self.id = ident
-        self.out = self.err = Capture(call["limit"], f"{self.world.output}/{ident}.log", at_once)
-        self.pipes[self._out_r] = self.out
-        if call["merge"]:
-            os.close(self._err_r)
-        else:
-            self.pipes[self._err_r] = self.err = Capture(call["limit"], f"{self.world.output}/{ident}.err")
-        for fd in self.pipes:
-            self.world.loop.add_reader(fd, self.drain, fd)
-        self.world.loop.add_reader(self._status_r, self.told)
-        if not call["stdin"]:
-            self.close_stdin()
-        with contextlib.suppress(OSError):  # the agent may have stopped what waits, where there is one user for all
-            os.killpg(self.supervisor, signal.SIGCONT)
-        with contextlib.suppress(BrokenPipeError), open(self._order_w, "wb") as pipe:  # broken: killed before it began
-            pipe.write(json.dumps({name: call[name] for name in ORDER}).encode())
 
     def close_stdin(self) -> None:
         if self.stdin >= 0:
@@ -193,24 +200,36 @@ class Command:
                     break
 
     def told(self) -> None:
-        """The supervisor says "!errno where" when the program did not start, or "code leftovers" when it ended."""
-        data = os.read(self._status_r, 256)
-        self.world.loop.remove_reader(self._status_r)
+        """The supervisor says "!errno where" when the program did not start, "code leftovers" when it ended, and "gone"
+        when what it left has."""
+        try:
+            said = self.supervisor.line.recv(4096, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
+        if not said:  # it was killed: how the command ended is told when all of it is gone
+            self.world.loop.remove_reader(self.supervisor.line.fileno())
+        for line in said.splitlines():
+            first, _, second = line.partition(b" ")
+            if first.startswith(b"!"):
+                self.finish(error=OSError(int(first[1:]), second.decode()))
+            elif line != b"gone":
+                self.finish(int(first))
+                self.leftovers, self.orderly = second == b"1", int(first) < 128
+            if line == b"gone" or second == b"0":
+                self.over()
+
+    def finish(self, code: int = 0, error: OSError | None = None) -> None:
+        if self.exited.done():
+            return
         with contextlib.suppress(BlockingIOError):
-            said = os.read(self._cwd_r, 4097)
-            self.cwd = said.decode("utf-8", "replace").splitlines()[-1] if 0 < len(said) <= 4096 else ""
-        os.close(self._status_r)
-        os.close(self._cwd_r)
-        self._status_r = -1
-        first = data.split(b"\n")[0]
-        if first.startswith(b"!"):
-            number, where = first[1:].split(None, 1)
-            self.exited.set_exception(OSError(int(number), where.decode()))
-        elif first:
-            code, left = first.split()
-            self.leftovers = left == b"1"
-            self.exited.set_result(int(code))
-        # nothing: the supervisor itself was killed, and how the command ended is said when all of it is gone
+            words = os.read(self._cwd, 4097)
+            self.cwd = words.decode("utf-8", "replace").splitlines()[-1] if 0 < len(words) <= 4096 else ""
+        if error:
+            self.exited.set_exception(error)
+        else:
+            self.exited.set_result(code)
 
     async def stop(self, why: str) -> None:
         """Kill it before it is done; `why` is then how it ended."""
@@ -224,27 +243,25 @@ class Command:
         self.killed, rounds = True, Rounds(self.world)
         while not self.gone.done() and not rounds.hopeless():
             pids: list[int] = []
-            while fresh := [pid for pid in descendants(self.supervisor, processes()) if pid not in pids]:
+            while fresh := [pid for pid in descendants(self.supervisor.pid, processes()) if pid not in pids]:
                 pids += fresh
                 for pid in fresh:
                     send_signal(pid, signal.SIGSTOP)
             rounds.kill(pids)
-            await asyncio.wait([self.gone], timeout=0.005)
+            await self.world.loop.wait(self.gone, 0.005)
         self.flush()
 
-    def reaped(self, *, killed: bool = False) -> None:
+    def over(self, *, killed: bool = False) -> None:
         """All of it is gone; `killed` where its supervisor was, and cannot have told how it ended."""
-        if self.id and self._status_r >= 0:
-            self.told()
         if not self.exited.done():
             self.ended = "killed" if self.ended == "exit" else self.ended
-            self.exited.set_result(128 + signal.SIGKILL)
+            self.finish(128 + signal.SIGKILL)
         self.killed = self.killed or killed
-        self.gone.set_result(None)
+        self.orderly = self.orderly and not self.killed
         self.close_stdin()
-        if not self.id:  # it was made ahead, and never had an order
-            for fd in (self._out_r, self._err_r, self._cwd_r, self._status_r, self._order_w):
-                os.close(fd)
+        os.close(self._cwd)
+        self.supervisor.free(again=self.orderly)
+        self.gone.set_result(None)
 
     def state(self) -> dict[str, Any]:
         """As a background job: what is new since it was last asked."""
@@ -272,10 +289,10 @@ class Rounds:
         return time.monotonic() - self.began > GIVE_UP_AFTER
 
 
-def supervise(world: World, fds: tuple[int, ...]) -> None:
-    """The supervisor's whole life: fork the program, tell how it ended, reap its orphans, never return."""
-    *_, status, _ = fds
+def supervise(world: World, line: socket.socket) -> None:
+    """The supervisor's whole life: fork a program, tell how it ended, reap its orphans, again; never return."""
     try:
+        gc.disable()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
@@ -286,29 +303,37 @@ def supervise(world: World, fds: tuple[int, ...]) -> None:
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        close_all_but(0, 1, 2, *fds)
-        try:
-            program = os.fork()
-        except OSError as error:
-            os.write(status, f"!{error.errno} {NO_PROCESS}\n".encode())
-            raise
-        if program == 0:
-            become(world, fds)
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # where the program did not start, nobody listens any more
-        close_all_but(0, 1, 2, status)
-        while True:
-            pid, code = os.wait()
-            if pid == program:
-                code = os.waitstatus_to_exitcode(code)
-                try:
-                    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                    left = 1
-                except ChildProcessError:
-                    left = 0
-                os.write(status, b"%d %d\n" % (code if code >= 0 else 128 - code, left))
-                os.close(status)
-    finally:  # ChildProcessError: nobody is left
+        close_all_but(0, 1, 2, line.fileno())
+        os.umask(0o022)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (world.largest_file, world.largest_file))
+        watch(world, line)
+        while line.recv(1) == NEXT:
+            watch(world, line)
+    finally:
         os._exit(0)
+
+
+def watch(world: World, line: socket.socket) -> None:
+    """Fork a program and reap until nothing of it is left."""
+    try:
+        program = os.fork()
+    except OSError as error:
+        line.send(f"!{error.errno} {NO_PROCESS}\n".encode())
+        raise
+    if program == 0:
+        become(world, line)
+    ended, left = False, True
+    while left:
+        pid, code = os.wait()
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            left = False
+        if pid == program:
+            code, ended = os.waitstatus_to_exitcode(code), True
+            line.send(b"%d %d\n" % (code if code >= 0 else 128 - code, left), socket.MSG_NOSIGNAL)
+        elif ended and not left:
+            line.send(b"gone\n", socket.MSG_NOSIGNAL)
 
 
 def processes() -> dict[int, list[int]]:
@@ -345,7 +370,7 @@ def send_signal(pid: int, number: int) -> None:
 
 def oom_kills() -> int:
     """How often the kernel killed for memory in this sandbox; cgroup v2, then v1."""
-    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+    for path in OOM_FILES:
         try:
             with open(path, "rb") as file:
                 return next(int(line.split()[1]) for line in file if line.startswith(b"oom_kill "))

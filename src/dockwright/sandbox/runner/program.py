@@ -5,44 +5,44 @@ from __future__ import annotations
 import binascii
 import errno
 import gc
-import json
 import marshal
 import os
-import resource
 import signal
+import socket
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 from dockwright.sandbox.runner.guard import hide
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from dockwright.sandbox.runner.process import World
 
 
-def become(world: World, fds: tuple[int, ...]) -> None:
+def become(world: World, line: socket.socket) -> None:
     """Wait for the order, then become it: own session, the agent's user, four descriptors, no more. Until the order is
     there it is ours, so that the agent cannot stop or kill it."""
-    stdin, out, err, cwd, status, order = fds
     where = "cwd"
     try:
-        with open(order, "rb") as pipe:
-            data = pipe.read()
+        data, rights, _, _ = line.recvmsg(1 << 16, socket.CMSG_SPACE(4 * 4), socket.MSG_CMSG_CLOEXEC)
         if not data:  # it was never wanted
             os._exit(0)
+        while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:4], "big"):
+            data += line.recv(1 << 16) or os._exit(0)
         os.setsid()
         if world.uid:
             os.setgroups([])
             os.setresgid(world.gid, world.gid, world.gid)
             os.setresuid(world.uid, world.uid, world.uid)
-        os.umask(0o022)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (world.largest_file, world.largest_file))
-        call = json.loads(data)
+        call = marshal.loads(data[4:])  # noqa: S302 - from the runner, of which we are a fork
+        out, cwd, *more = memoryview(rights[0][2]).cast("i")
+        os.dup2(out, 1)
+        os.dup2(out if call["merge"] else more.pop(0), 2)
+        os.dup2(cwd, 9)  # which is nothing else: see main
         if call["stdin"]:
-            os.dup2(stdin, 0)
-        for wanted, fd in ((1, out), (2, out if call["merge"] else err), (9, cwd)):  # 9 is nothing else: see main
-            os.dup2(fd, wanted)
-        os.set_inheritable(0, True)
+            os.dup2(more.pop(), 0)
         os.chdir(call["cwd"])
         where = "program"
         if call["code"] is not None:
@@ -50,7 +50,7 @@ def become(world: World, fds: tuple[int, ...]) -> None:
             interpret(call)
         os.execvpe(call["argv"][0], call["argv"], call["env"])
     except OSError as error:
-        os.write(status, f"!{error.errno or errno.EIO} {where}\n".encode())
+        line.send(f"!{error.errno or errno.EIO} {where}\n".encode())
     finally:
         os._exit(127)
 
@@ -59,6 +59,7 @@ def interpret(call: dict[str, Any]) -> None:
     """Run code as a fresh interpreter would; what this one had open and prepared is out of its reach. Never returns."""
     close_all_but(0, 1, 2, 9)
     gc.freeze()  # what goes away would close descriptors that are others by now
+    gc.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_IGN)
