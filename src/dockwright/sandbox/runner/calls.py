@@ -295,13 +295,7 @@ class Runner:
         return {}
 
     async def do_connect(self, call: Call, args: dict[str, Any]) -> dict[str, Any]:
-        try:
-            sock = await connected(self.loop, "127.0.0.1", args["port"])
-        except ConnectionRefusedError as refused:  # "localhost" is ::1 first for some
-            try:
-                sock = await connected(self.loop, "::1", args["port"])
-            except OSError:
-                raise refused from None
+        sock = await connected(self.loop, args["port"])
         self.answer(wire.OPEN, call.stream, {})
         await self.tunnel(call, sock)
         return {}

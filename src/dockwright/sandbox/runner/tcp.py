@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 REST_SECONDS = 1.0  # after a connection could not be taken, because there are too many
 
 
-async def connected(loop: Loop, address: str, port: int) -> socket.socket:
+async def connected(loop: Loop, port: int) -> socket.socket:
+    """To whoever listens on this port of "localhost", which is ::1 first for some."""
+    try:
+        return await _connected(loop, "127.0.0.1", port)
+    except ConnectionRefusedError as refused:
+        try:
+            return await _connected(loop, "::1", port)
+        except OSError:
+            raise refused from None
+
+
+async def _connected(loop: Loop, address: str, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
