@@ -273,9 +273,7 @@ class Docker:
             read_only=True,
             mounts=[
                 Mount(RUNTIME, runtime, type="volume", read_only=True),
-                Mount(
-                    WORKSPACE, self._volume, type="volume", no_copy=True
-                ),  # what an image has there is not the user's
+                Mount(WORKSPACE, self._volume, type="volume", no_copy=True),  # nothing of the image's
                 *of_image,  # nobody would count what the agent writes there
             ],
             tmpfs={
