@@ -121,8 +121,12 @@ class Workspace:
 
         Never fails for what the agent did: what cannot be taken stays inside and is named."""
         before = self.last
-        made, git = await asyncio.gather(self._files(sandbox, message), self.own_git.keep(sandbox, before.git))
-        self.last = replace(made, git=git)
+
+        async def keep_git() -> None:  # known from then on, also where the files cannot be kept
+            self.last = replace(self.last, git=await self.own_git.keep(sandbox, before.git))
+
+        made, _ = await asyncio.gather(self._files(sandbox, message), keep_git())
+        self.last = replace(made, git=self.last.git)
         if self.last != before:
             await asyncio.to_thread(self._save_last)
         return self.last
