@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tarfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -78,7 +79,10 @@ class Engine:
                 tar.addfile(entry, io.BytesIO(data))
         self.docker("import", "-", "shell:only", stdin=archive.getvalue())
         saved = self.docker("save", "shell:only").stdout
-        self.docker("rmi", "shell:only")
+        until = time.monotonic() + _SECONDS
+        while self.docker("images", "-q", "shell:only").stdout:  # what was saved may be busy for a moment
+            removed = self.docker("rmi", "shell:only", check=False)
+            assert removed.returncode == 0 or time.monotonic() < until, removed.stderr
         return saved
 
     def docker(self, *command: str, check: bool = True, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

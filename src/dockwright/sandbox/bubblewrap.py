@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -153,7 +154,10 @@ class Bubblewrap:
         if self._process is None:
             return
         if self._process.returncode is None:
-            self._process.kill()  # --die-with-parent and the PID namespace take everything inside with it
+            # --die-with-parent and the PID namespace take everything inside with it. Not by the process's own `kill`,
+            # which would reap one that has just ended, behind the back of who waits for it.
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
             await self._process.wait()
         await asyncio.wait([self._listening], timeout=2)
 
