@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -13,6 +11,8 @@ _T = TypeVar("_T")
 
 def wait_for(work: Coroutine[Any, Any, _T]) -> _T:
     """Run to the end; a signal cancels, which ends the work in good order and keeps it, a second one at once."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
     async def cancellable() -> _T:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))
