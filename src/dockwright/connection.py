@@ -25,6 +25,7 @@ _CLOUD_ERRORS = {
     "bedrock": ("botocore.exceptions", "BotoCoreError"),
     "vertex": ("google.auth.exceptions", "GoogleAuthError"),
 }
+_IDLE_SECONDS = 60.0  # a connection outlives most calls of tools, and is not made anew after each
 
 
 class Connection:
@@ -66,7 +67,15 @@ def _connect(settings: ModelSettings) -> Client:
         "default_headers": dict(settings.headers),
         "open_telemetry": {"propagation": False, "traces": False},
         "http_client": httpx2.AsyncClient(
-            transport=_pools(partial(httpx2.AsyncHTTPTransport, verify=trust, proxy=settings.proxy, trust_env=False)),
+            transport=_pools(
+                partial(
+                    httpx2.AsyncHTTPTransport,
+                    verify=trust,
+                    proxy=settings.proxy,
+                    trust_env=False,
+                    limits=httpx2.Limits(keepalive_expiry=_IDLE_SECONDS),
+                )
+            ),
             trust_env=False,
             timeout=timeout,
             follow_redirects=False,
