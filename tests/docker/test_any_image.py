@@ -91,6 +91,22 @@ async def test_the_engine_starts_nothing_of_an_image_in_the_sandbox(bare: Sandbo
         client.close()
 
 
+async def test_a_sandbox_that_is_left_keeps_what_its_image_declares(busybox_image: str) -> None:
+    place = Docker(busybox_image, "test-left", runtime_image=RUNTIME)
+    async with open_sandbox(place):
+        place.left = True
+    client = connect()
+    try:
+        container = client.containers.get("dockwright-test-left")
+        volumes = client.volumes.list(filters={"label": f"{LABEL}={place.id}"})
+        assert (container.status, len(volumes)) == ("running", 2)
+        container.remove(force=True)
+        for volume in volumes:
+            volume.remove()
+    finally:
+        client.close()
+
+
 async def test_nothing_of_a_closed_sandbox_is_left_on_the_engine(busybox_image: str) -> None:
     place = Docker(busybox_image, "test-closed", runtime_image=RUNTIME)
     async with open_sandbox(place):

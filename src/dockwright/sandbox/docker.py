@@ -355,7 +355,7 @@ class Docker:
             ours = re.compile(rf"dockwright-{re.escape(self.id)}-[0-9a-f]{{8}}(-\w+)?")
             for volume in client.volumes.list(filters={"label": f"{LABEL}={self.id}"}):  # killed ones' are among them
                 name = str(volume.name)
-                if ours.fullmatch(name) and not (self.left and name == self._volume):
+                if ours.fullmatch(name) and not (self.left and name.startswith(self._volume)):
                     persist(partial(volume.remove, force=True))
         finally:
             client.close()
