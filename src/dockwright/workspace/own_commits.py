@@ -41,9 +41,9 @@ async def take_own_commits(workspace: Workspace, sandbox: Sandbox) -> None:
 async def own_commits(workspace: Workspace, redaction: Redaction) -> list[tuple[str, str]]:
     """Tree and message of each, oldest first. Raises GitError where one of them may not come out."""
     quarantine = workspace.quarantine
-    if not (quarantine.folder / _REF).exists():  # it made none, or they were not asked for
+    (tip,) = await quarantine.ids(_REF)
+    if not tip:  # it made none, or they were not asked for
         return []
-    tip = await quarantine.id(_REF)
     span = ("--first-parent", "--reverse", f"--max-count={_MOST + 1}", tip, f"^{workspace.base}")
     oids = (await quarantine.git("rev-list", *span)).decode().split()
     sized = await sizes(quarantine, oids)
