@@ -135,10 +135,9 @@ async def main(tasks: int, other: list[str], more: list[str]) -> None:
     wall, cpu = theirs.wall / ours.wall, theirs.cpu / ours.cpu
     print(f"{'ratio':<22} 1/{wall:.1f} of the time, 1/{cpu:.1f} of the processor time")
     if other:
-        wall, cpu = await beside(other, tasks)
-        print(
-            f"{other[0] + ', one each':<22} {wall:.1f} s, without a sandbox; the batch takes 1/{wall / ours.wall:.1f}"
-        )
+        seconds, _ = await beside(other, tasks)
+        what, times = f"{Path(other[0]).name}, one each", seconds / ours.wall
+        print(f"{what:<22} {seconds:.1f} s, without a sandbox; the batch takes 1/{times:.1f} of the time")
     print(f"{'memory of the batch':<22} {peak:.0f} MiB (aim 400)")
     print(f"{'networks left over':<22} {networks() - before}")
     if min(wall, cpu) < 1:
