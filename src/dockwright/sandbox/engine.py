@@ -33,20 +33,22 @@ def connect(seconds: int = API_SECONDS, address: str | None = None) -> DockerCli
     from docker.errors import DockerException
 
     environment = engine_environment(address)
-    known = _versions.get(environment["DOCKER_HOST"])
+    url = environment["DOCKER_HOST"]
     try:
-        client = docker.from_env(version=known, timeout=min(seconds, HELLO_SECONDS), environment=environment)
+        client = docker.from_env(
+            version=_versions.get(url), timeout=min(seconds, HELLO_SECONDS), environment=environment
+        )
         client.ping()
         client.api.timeout = seconds
     except (DockerException, OSError) as error:
-        _versions.pop(environment["DOCKER_HOST"], None)  # it may be another engine by now
+        _versions.pop(url, None)  # it may be another engine by now
         raise SandboxError(
             f"No Docker engine answered at {address}: {_cause(error)}. Start it, or do without it."
             if address
             else f"No Docker engine answered: {_cause(error)}. Start one (systemctl start docker), point DOCKER_HOST "
             "at one, or choose --sandbox bubblewrap."
         ) from error
-    _versions[environment["DOCKER_HOST"]] = client.api.api_version
+    _versions[url] = client.api.api_version
     return client
 
 

@@ -26,7 +26,6 @@ from dockwright.workspace.objects import LINK, SUBMODULE, Change, link_targets
 from dockwright.workspace.own_git import NOT_KEPT, OwnGit
 from dockwright.workspace.quarantine import MAIL, NAME, Quarantine
 
-_NOTHING_SEEN: tuple[int | None, str] = (None, "")
 LOST = "everything since the checkpoint before"
 
 
@@ -221,14 +220,14 @@ class Workspace:
 
     def _forget(self) -> None:
         """Whatever is in the sandbox, it was not looked at."""
-        self._seen = _NOTHING_SEEN
+        self._seen: tuple[int | None, str] | None = None  # a mark of the files, and the tree they were kept as
         self.own_git.seen = None
 
     async def _files(self, sandbox: Sandbox, message: str) -> Checkpoint:
         seen = await sandbox.mark(WORKSPACE, but=f"{WORKSPACE}/.git")
         if seen is not None and self._seen == (seen, self.last.tree):
             return self.last
-        self._seen = _NOTHING_SEEN
+        self._seen = None
         try:
             made = await self._take(sandbox, message)
         except (GitError, OSError):  # the agent may have broken our repository in the sandbox

@@ -80,6 +80,8 @@ class Call:
 
 
 class Runner:
+    """Frames in, calls carried out, frames out."""
+
     def __init__(self, loop: Loop) -> None:
         self.loop, self.world = loop, World(loop)
         self.calls: dict[int, Call] = {}
