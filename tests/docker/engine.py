@@ -28,7 +28,7 @@ class Engine:
         self._killed = False
 
     async def start(self) -> None:
-        folder, name = self._folder, self._folder.name
+        folder, name = self._folder, self._folder.name.replace("_", "0")  # containerd takes few names with "_" in them
         self._killed = False
         with (folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
