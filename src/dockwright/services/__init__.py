@@ -255,8 +255,11 @@ async def open_services(
         try:
             try:
                 await services.start(purpose)
-            except* (SandboxError, ConfigError) as failures:
-                raise failures.exceptions[0] from None
+            except BaseExceptionGroup as failures:
+                expected, bugs = failures.split((SandboxError, ConfigError))
+                if bugs or not expected:
+                    raise
+                raise expected.exceptions[0] from None
             yield services
         finally:
             await in_full(services.close())
