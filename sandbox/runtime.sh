@@ -40,6 +40,7 @@ cp -a "$system/gconv" $lib/
 rm -f $lib/gconv/gconv-modules.cache
 cp -a /usr/lib/locale/C.utf8 $tree/
 printf 'passwd: files\ngroup: files\nhosts: files dns\n' > $tree/ns
+printf '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' > $tree/hosts
 
 for program in "$tree"/bin/*; do
   patchelf --set-interpreter "$own_loader" "$program"

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.docker
 
 def on_the_host(wanted: dict[str, Any]) -> None:
     wanted["HostConfig"]["NetworkMode"] = "host"
+    wanted["NetworkDisabled"] = False
     del wanted["Hostname"]
 
 
@@ -57,8 +58,12 @@ async def test_a_hole_ends_the_run_before_the_first_model_call(tmp_path: Path, h
 
 async def test_a_bridge_ends_the_run_before_the_first_model_call(tmp_path: Path) -> None:
     with open_network() as network:
-        hole = lambda wanted: wanted["HostConfig"].update(NetworkMode=network)  # noqa: E731
-        await ended_by(tmp_path, hole, {"interfaces", "this machine", "metadata", "direct"})
+
+        def on_it(wanted: dict[str, Any]) -> None:
+            wanted["HostConfig"]["NetworkMode"] = network
+            wanted["NetworkDisabled"] = False
+
+        await ended_by(tmp_path, on_it, {"interfaces", "this machine", "metadata", "direct"})
 
 
 async def ended_by(tmp_path: Path, hole: Hole, leaks: set[str]) -> None:

@@ -31,7 +31,7 @@ def setup() -> Iterator[str]:
     mark = uuid.uuid4().hex
     yield (
         f"echo {mark} > /usr/local/share/tool && mkdir -p node_modules && echo dep > node_modules/dep && "
-        "echo new > not-ignored && cat requirements.txt && id -u"
+        "echo new > not-ignored && cat requirements.txt && getent hosts localhost && id -u"
     )
     client = connect()
     for image in client.images.list(name="dockwright/setup"):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
     from docker.models.images import Image
+    from docker.models.volumes import Volume
 
 WORKBENCH, RUNTIME_IMAGE = "dockwright/workbench:latest", "dockwright/runtime:latest"
 WORKBENCH_HAS = (
@@ -47,8 +48,9 @@ WORKBENCH_HAS = (
     "Node 18 with npm, gcc, git, ripgrep, curl, jq, sqlite3, psql and redis-cli"
 )
 LAUNCH_SECONDS = 90  # once for each runtime image the engine has to copy it
-# Podman has no limit for the inodes of a tmpfs, so that the runner counts them; a kernel may be without IPv6.
-_MAY_LACK = ("nr_inodes", "disable_ipv6")
+# Podman has no limit for the inodes of a tmpfs, so that the runner counts them; a kernel may be without IPv6; a runtime
+# of before has no file of hosts, and an engine may take no file out of a volume.
+_MAY_LACK = ("nr_inodes", "disable_ipv6", "/hosts")
 _TMPFS_INODES = 200_000  # each takes about a kilobyte of memory
 # What an image could set to change what the loader puts into our programs; a variable can be emptied, not unset.
 _HARMLESS = dict.fromkeys(("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "")
@@ -230,7 +232,7 @@ class Docker:
         return taken
 
     def _start(
-        self, client: DockerClient, image: Image, runtime: str, labels: dict[str, str], lacking: Collection[str]
+        self, client: DockerClient, image: Image, runtime: Volume, labels: dict[str, str], lacking: Collection[str]
     ) -> socket.socket:
         """`lacking` is what the engine could not do the time before."""
         if self._container is not None:
@@ -246,12 +248,15 @@ class Docker:
         return taken
 
     def _create(
-        self, client: DockerClient, image: Image, runtime: str, labels: dict[str, str], lacking: Collection[str]
+        self, client: DockerClient, image: Image, runtime: Volume, labels: dict[str, str], lacking: Collection[str]
     ) -> Container:
         from docker.types import LogConfig, Mount, Ulimit
 
         loopback = {} if "disable_ipv6" in lacking else {"net.ipv6.conf.lo.disable_ipv6": "0"}  # localhost is also ::1
         inodes = "" if "nr_inodes" in lacking else f",nr_inodes={_TMPFS_INODES}"
+        # Told to leave the network alone, the engine starts three programs less, and writes no /etc/hosts.
+        ours = Mount("/etc/hosts", f"{runtime.attrs['Mountpoint']}/hosts", type="bind", read_only=True)
+        hosts = [] if "/hosts" in lacking else [ours]
         declared = {os.path.normpath(path) for path in image.attrs["Config"].get("Volumes") or ()} - _OURS
         of_image = [
             Mount(path, f"{self._volume}-{number}", type="volume", read_only=True, labels=labels)
@@ -270,9 +275,11 @@ class Docker:
             environment=_HARMLESS,
             healthcheck={"test": ["NONE"]},  # the engine would run an image's own as uid 0
             network_mode="none",
+            network_disabled=bool(hosts),
             read_only=True,
             mounts=[
-                Mount(RUNTIME, runtime, type="volume", read_only=True),
+                Mount(RUNTIME, str(runtime.name), type="volume", read_only=True),
+                *hosts,
                 Mount(WORKSPACE, self._volume, type="volume", no_copy=True),  # nothing of the image's
                 *of_image,  # nobody would count what the agent writes there
             ],
@@ -295,7 +302,7 @@ class Docker:
             runtime=self._oci_runtime,
         )
 
-    def _runtime_volume(self, client: DockerClient) -> str:
+    def _runtime_volume(self, client: DockerClient) -> Volume:
         """The volume with the runtime, filled by the engine from the image when a container first uses it.
 
         Which one that is says the label of an empty volume, made when the other was full: whoever comes meanwhile, or
@@ -315,7 +322,7 @@ class Docker:
         )
         filler.remove()
         client.volumes.create(sign, labels={_FILLED: mine})
-        if (filled := _that_is_there(client, sign)) != mine:
+        if (filled := _that_is_there(client, sign)).name != mine:
             client.volumes.get(mine).remove()
         return filled
 
@@ -361,13 +368,13 @@ class Docker:
             client.close()
 
 
-def _that_is_there(client: DockerClient, sign: str) -> str:
+def _that_is_there(client: DockerClient, sign: str) -> Volume:
     """The volume that a sign names. Raises NotFound where it, or the sign, is not there; such a sign is taken away."""
     from docker.errors import NotFound
 
     found = client.volumes.get(sign)
     try:
-        return str(client.volumes.get((found.attrs["Labels"] or {}).get(_FILLED, "-")).name)
+        return client.volumes.get((found.attrs["Labels"] or {}).get(_FILLED, "-"))
     except NotFound:
         found.remove(force=True)
         raise

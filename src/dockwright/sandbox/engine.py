@@ -17,7 +17,9 @@ from dockwright.sandbox.address import engine_environment
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.models.containers import Container
     from docker.models.images import Image
+    from docker.types import Mount
 
 LABEL = "dockwright.run"
 OWNER = "dockwright.owner"
@@ -64,6 +66,17 @@ def find_image(client: DockerClient, name: str) -> Image:
             else f"Pull or build it first: docker pull {name}"
         )
         raise ConfigError(f"The engine has no image {name}. {remedy}") from error
+
+
+def hosts_of(container: Container) -> list[Mount]:
+    """The /etc/hosts of a container whose network is its own business, for what joins that network."""
+    from docker.types import Mount
+
+    return [
+        Mount(mount["Destination"], mount["Source"], type="bind", read_only=True)
+        for mount in container.attrs["Mounts"]
+        if mount["Type"] == "bind"
+    ]
 
 
 def reap(runs: Collection[str], address: str | None = None) -> None:

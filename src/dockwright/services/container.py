@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dockwright.errors import ConfigError, SandboxError
-from dockwright.sandbox.engine import API_SECONDS, LABEL, OWNER, find_image, in_thread, persist
+from dockwright.sandbox.engine import API_SECONDS, LABEL, OWNER, find_image, hosts_of, in_thread, persist
 from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.owner import is_gone, owner
 from dockwright.services.kinds import IMAGE, Service
@@ -129,6 +129,10 @@ class ServiceContainer:
                         labels=labels,
                     )  # fmt: skip
                     filler.remove()
+        beside = self._client.containers.get(f"dockwright-{self._run}")
+        mounts = hosts_of(beside)
+        if service.data:
+            mounts.append(Mount(service.data, self._volume, type="volume", no_copy=service.image != IMAGE))
         told = image.attrs["Config"]
         program = [*(told.get("Entrypoint") or []), *(service.command or told.get("Cmd") or [])]
         start = ["sh", "-c", f'{service.load} && exec "$@" < /dev/null', "load", *program] if loads else program
@@ -142,11 +146,9 @@ class ServiceContainer:
             user="1000:1000" if user.partition(":")[0] in ("0", "root") else user,
             working_dir="/tmp",  # noqa: S108 - inside
             environment=dict(service.env),
-            network_mode=f"container:dockwright-{self._run}",
+            network_mode=f"container:{beside.id}",
             read_only=True,
-            mounts=[Mount(service.data, self._volume, type="volume", no_copy=service.image != IMAGE)]
-            if service.data
-            else [],
+            mounts=mounts,
             tmpfs=dict.fromkeys(("/tmp", "/run", "/var/run"), "mode=1777,size=256m,nosuid,nodev,noexec"),  # noqa: S108
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from dockwright.errors import ConfigError
 from dockwright.sandbox import OUTPUT, RUNTIME, WORKSPACE, Sandbox
 from dockwright.sandbox.closing import in_full
-from dockwright.sandbox.engine import LABEL, OWNER, find_image, in_thread, persist
+from dockwright.sandbox.engine import LABEL, OWNER, find_image, hosts_of, in_thread, persist
 from dockwright.sandbox.guard import Guard
 from dockwright.sandbox.owner import owner
 from dockwright.services.container import taken
@@ -129,6 +129,7 @@ def _create(client: DockerClient, sandbox: Sandbox, arguments: list[str]) -> Con
         mounts=[
             Mount(WORKSPACE, volumes[WORKSPACE], type="volume"),
             Mount(RUNTIME, volumes[RUNTIME], type="volume", read_only=True),
+            *hosts_of(beside),
         ],
         cap_drop=["ALL"],
         cap_add=["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETUID", "SETGID"],
