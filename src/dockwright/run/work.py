@@ -224,7 +224,9 @@ async def open_work(
     purses = filter(None, (Purse(config.limits.money_usd, _spent(events)), shared.purse))
     gate = Gate(shared.pace, *purses)
     named = Model(config.model, task.model or task.agent.model, gate=gate, connection=shared.connection)
-    async with named as model, _meanwhile(model.warm()) as warming:
+    # To import the SDK takes all of one core: where many runs begin at once, the first sandboxes start before it.
+    first = asyncio.sleep(0) if shared.connection else named.warm()
+    async with named as model, _meanwhile(first) as warming:
         moments = Moments(events)
         journal.sinks = (moments.add, *journal.sinks)
         again = any(isinstance(event, RunStarted) for event in events)
@@ -248,6 +250,7 @@ async def open_work(
             if again and sandbox.services and moments.now.services:
                 await sandbox.services.restore(moments.now.services)
             await warming
+            await model.warm()
 
             async def after_change(turn: int) -> None:
                 await keep(work, turn)
