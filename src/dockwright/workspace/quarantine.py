@@ -1,7 +1,7 @@
 """`objects.git`, the bare repository of a run: ours alone, so no driver, hook or filter is defined in it.
 
 History comes in from the user's repository, packs come in from the sandbox, and both are looked at only here.
-GitPython runs git in it, in threads, with the same hardened command line as everywhere on the host.
+What is rarely done, a tree put together by an index, GitPython does, with the same hardened command line.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
 from dockwright.errors import ConfigError
@@ -22,13 +22,13 @@ NAME, MAIL = "dockwright", "noreply@dockwright.invalid"
 _QUIET = "--no-ext-diff --no-textconv --no-color --no-renames"
 _RAW = "-r -z --raw"
 _TREES_MEMORY, _TREES_SIZE = 1 << 30, 64 << 20
-# What came in on stdin, then its commit, printed, and in $SAID how that differs from what was before.
+# What came in on stdin; printed are its commit, and how that differs from what was before.
 _TAKE_IN = f"""
 "$@" index-pack --stdin --fix-thin --strict > /dev/null || exit
 commit=$("$@" commit-tree "$TREE" -p "$PARENT" -m "$MESSAGE") || exit
 echo "$commit"
 ulimit -v {_TREES_MEMORY // 1024}; ulimit -f {_TREES_SIZE // 512}
-exec "$@" diff-tree {_QUIET} {_RAW} --output="$SAID" "$SINCE" "$commit"
+exec "$@" diff-tree {_QUIET} {_RAW} "$SINCE" "$commit"
 """
 
 
@@ -55,7 +55,7 @@ class Quarantine:
     ) -> bytes:
         """What one git command prints. Raises GitError, also after `deadline` seconds."""
         line = command(self.folder, arguments, environment=environment, memory=memory, largest=largest)
-        return await asyncio.to_thread(_execute, line, arguments[0], stdin, deadline)
+        return await run(line, stdin=stdin, deadline=deadline)
 
     async def ids(self, *revisions: str) -> list[str]:
         """As `id`, of many at once, with "" for what there is none of."""
@@ -79,16 +79,24 @@ class Quarantine:
 
     async def with_entries(self, treeish: str, entries: Mapping[bytes, Entry | None]) -> str:
         """The tree that has these entries in place of its own; None is for none."""
-        with TemporaryDirectory(dir=self.folder.parent) as folder:
-            index = [f"GIT_INDEX_FILE={folder}/index"]
-            await self.git("read-tree", treeish, environment=index)
-            lines = b"".join(
-                b"%s %s\t%s\0" % (entry.mode.encode(), entry.oid.encode(), path)
-                for path, wanted in entries.items()
-                for entry in [wanted or Entry("0", "0" * len(treeish))]
-            )
-            await self.git("update-index", "-z", "--index-info", stdin=lines, environment=index)
-            return (await self.git("write-tree", environment=index)).decode().strip()
+        lines = b"".join(
+            b"%s %s\t%s\0" % (entry.mode.encode(), entry.oid.encode(), path)
+            for path, wanted in entries.items()
+            for entry in [wanted or Entry("0", "0" * len(treeish))]
+        )
+
+        def made() -> str:
+            with TemporaryDirectory(dir=self.folder.parent) as folder:
+
+                def git(*arguments: str, stdin: bytes = b"") -> bytes:
+                    line = command(self.folder, arguments, environment=[f"GIT_INDEX_FILE={folder}/index"])
+                    return _by_gitpython(line, stdin)
+
+                git("read-tree", treeish)
+                git("update-index", "-z", "--index-info", stdin=lines)
+                return git("write-tree").decode().strip()
+
+        return await asyncio.to_thread(made)
 
     async def packs(self, wanted: str) -> AsyncIterator[tuple[str, bytes]]:
         """Objects with all they lead to, as files for `objects/pack` of another repository: about 32 MiB each."""
@@ -104,11 +112,8 @@ class Quarantine:
         return file.read_bytes() if file.exists() else b""
 
     async def diff(self, verb: str, *arguments: str, memory: int = 4 << 30, limit: int = 1 << 30) -> bytes:
-        """What `diff` or `diff-tree` says, through a file, so that a tree made to explode ends at the file limit."""
-        with NamedTemporaryFile(dir=self.folder.parent) as file:
-            quiet = (*_QUIET.split(), f"--output={file.name}")
-            await self.git(verb, *quiet, *arguments, memory=memory, largest=limit)
-            return await asyncio.to_thread(Path(file.name).read_bytes)
+        """What `diff` or `diff-tree` says; a tree made to explode ends at the limit, in bytes."""
+        return await self.git(verb, *_QUIET.split(), *arguments, memory=memory, largest=limit)
 
     async def take_in(self, pack: IO[bytes]) -> None:
         """Keep the objects of a pack from somewhere hostile: all of them well-formed, none leading nowhere."""
@@ -121,18 +126,14 @@ class Quarantine:
     ) -> tuple[str, list[Change]]:
         """Take in a pack together with a commit by dockwright of a tree in it; its id, and the paths in which it
         differs from `since`. Equal input gives the equal commit: it has no date."""
-        given = [*_identity((NAME, MAIL), "@0 +0000"), f"TREE={tree}", f"PARENT={parent}", f"MESSAGE={message}"]
+        given = (*_identity((NAME, MAIL), "@0 +0000"), f"TREE={tree}", f"PARENT={parent}", f"MESSAGE={message}")
+        given += (f"SINCE={since}",)
+        name = "index-pack, commit-tree or diff-tree"
         pack.flush()
         pack.seek(0)
-
-        def take_in() -> tuple[str, list[Change]]:
-            with NamedTemporaryFile(dir=self.folder.parent) as file:
-                facts = (*given, f"SINCE={since}", f"SAID={file.name}")
-                line = command(self.folder, [], environment=facts, script=_TAKE_IN)
-                made = _execute(line, "index-pack, commit-tree or diff-tree", pack, 300.0).decode().strip()
-                return made, list(_parse_raw(Path(file.name).read_bytes()))
-
-        return await asyncio.to_thread(take_in)
+        line = command(self.folder, [], environment=given, script=_TAKE_IN, name=name)
+        made, _, raw = (await run(line, stdin=pack, deadline=300.0)).partition(b"\n")
+        return made.decode(), list(_parse_raw(raw))
 
     async def changes(self, old: str, new: str) -> list[Change]:
         """The paths in which two trees or commits differ; a rename is one path gone and one new."""
@@ -148,23 +149,22 @@ def _identity(author: tuple[str, str], date: str) -> list[str]:
     ]
 
 
-def _execute(line: Line, verb: str, stdin: bytes | IO[bytes], deadline: float) -> bytes:
+def _by_gitpython(line: Line, stdin: bytes) -> bytes:
     from git import Git, GitCommandError
 
     with TemporaryFile() as file:
-        if isinstance(stdin, bytes):
-            file.write(stdin)
-            file.seek(0)
+        file.write(stdin)
+        file.seek(0)
         try:
             return Git("/").execute(
                 ["/usr/bin/env", "-i", *line.environment, *line.arguments],
-                istream=file.fileno() if isinstance(stdin, bytes) else stdin.fileno(),
+                istream=file.fileno(),
                 stdout_as_string=False,
                 strip_newline_in_stdout=False,
-                kill_after_timeout=deadline,
+                kill_after_timeout=60.0,
             )
         except GitCommandError as error:
-            raise GitError(f"git {verb} failed ({error.status}): {error.stderr.strip()[:4000]}") from None
+            raise GitError(f"{line.name} failed ({error.status}): {error.stderr.strip()[:4000]}") from None
 
 
 def _parse_raw(raw: bytes) -> Iterator[Change]:
