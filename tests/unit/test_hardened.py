@@ -1,0 +1,62 @@
+"""How git is started on the host: what it prints is bounded, and it ends when it is due, with all that it started."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from dockwright.workspace.hardened import GitError, Line, command, run
+
+LONG = 'echo $$ > "$NOTE"; sleep 60 & sleep 60'
+
+
+def line(folder: Path, script: str) -> Line:
+    return command(folder, [], script=script, name="sleeper", environment=[f"NOTE={folder / 'note'}"])
+
+
+def alive(group: int) -> bool:
+    """Whether a process of the group runs; one that only waits for its parent does not."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended since
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                return True
+    return False
+
+
+async def until_started(note: Path) -> int:
+    async with asyncio.timeout(10):
+        while not (note.exists() and note.read_text().strip()):
+            await asyncio.sleep(0.01)
+    return int(note.read_text())
+
+
+async def test_what_is_not_done_in_time_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    with pytest.raises(GitError, match=r"git sleeper did not end within 1 seconds"):
+        await run(line(tmp_path, LONG), deadline=1)
+    assert not alive(await until_started(tmp_path / "note"))
+
+
+async def test_what_is_cancelled_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    task = asyncio.create_task(run(line(tmp_path, LONG)))
+    group = await until_started(tmp_path / "note")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not alive(group)
+
+
+async def test_it_has_no_more_than_its_limits_and_its_environment(tmp_path: Path) -> None:
+    script = "ulimit -v; ulimit -f; ulimit -c; env | grep -c -e HOME=/nonexistent -e ^USER -e ^XDG"
+    said = await run(command(tmp_path, [], script=script, name="limits", memory=1 << 30, largest=1 << 20))
+    assert said.split() == [b"1048576", b"2048", b"0", b"1"]
+
+
+async def test_one_that_writes_without_end_stops_at_its_limit(tmp_path: Path) -> None:
+    endless = command(tmp_path, [], script="exec yes", name="endless", largest=1 << 20)
+    with pytest.raises(GitError, match=rf"git endless failed \(-{signal.SIGXFSZ.value}\)"):
+        await run(endless)
