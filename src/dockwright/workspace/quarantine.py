@@ -140,6 +140,14 @@ class Quarantine:
         raw = await self.diff("diff-tree", *_RAW.split(), old, new, memory=_TREES_MEMORY, limit=_TREES_SIZE)
         return list(_parse_raw(raw))
 
+    async def changes_with_lines(self, old: str, new: str) -> tuple[list[Change], int, int]:
+        """As `changes`, and how many lines came and went; binary files count as files, not as lines."""
+        said = await self.diff("diff-tree", *_RAW.split(), "--numstat", old, new, limit=2 * _TREES_SIZE)
+        changes = list(_parse_raw(said))
+        counts = [line.split(b"\t")[:2] for line in said.split(b"\0")[2 * len(changes) : -1]]
+        plus, minus = (sum(int(pair[side]) for pair in counts if pair[side] != b"-") for side in (0, 1))
+        return changes, plus, minus
+
 
 def _identity(author: tuple[str, str], date: str) -> list[str]:
     return [
@@ -168,9 +176,11 @@ def _by_gitpython(line: Line, stdin: bytes) -> bytes:
 
 
 def _parse_raw(raw: bytes) -> Iterator[Change]:
-    """`:MODE MODE OID OID STATUS NUL PATH NUL`, over and over."""
+    """`:MODE MODE OID OID STATUS NUL PATH NUL`, over and over; what comes after that is not read."""
     fields = iter(raw.split(b"\0"))
     for facts, path in zip(fields, fields, strict=False):
+        if not facts.startswith(b":"):
+            return
         old_mode, new_mode, old_oid, new_oid, _status = facts[1:].decode().split(" ")
         old = None if old_mode == "000000" else Entry(old_mode, old_oid)
         new = None if new_mode == "000000" else Entry(new_mode, new_oid)

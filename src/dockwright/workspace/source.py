@@ -220,10 +220,13 @@ async def _setting(file: Path, name: str, *options: str, how: str = "--get") -> 
     """A value of one configuration file, includes not followed; empty where it is not set."""
     if not _regular(file):
         return ""
+    key = name.rpartition(".")[2].strip("$").lower().encode()  # a file must spell it out, in whatever case
     read = ["config", f"--file={file}", "--no-includes", *options, how, name]
     try:
+        if len(start := _read_small(file)) < _SMALL_FILE and key not in start.lower():
+            return ""
         return os.fsdecode(await run(command(Path("/nonexistent"), read))).strip()
-    except GitError:
+    except (GitError, OSError):
         return ""
 
 
