@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import signal
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 
 from dockwright.workspace.hardened import GitError, Line, command, run
 
+KINDS = (resource.RLIMIT_AS, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)
 LONG = 'echo $$ > "$NOTE"; sleep 60 & sleep 60'
 
 
@@ -48,6 +52,20 @@ async def test_what_is_cancelled_is_killed_with_all_that_it_started(tmp_path: Pa
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not alive(group)
+
+
+async def test_git_alone_has_its_limits_too(tmp_path: Path) -> None:
+    await run(command(tmp_path / "bare", ["init", "--quiet", "--bare"]))
+    waiting = command(tmp_path / "bare", ["cat-file", "--batch"], memory=1 << 30, largest=1 << 20)
+    given, giving = os.pipe()
+    with open(given, "rb") as stdin, open(giving, "wb") as giver:
+        task = asyncio.create_task(run(waiting, stdin=stdin))
+        await asyncio.sleep(0)
+        (pid,) = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+        limits = [resource.prlimit(int(pid), kind) for kind in KINDS]
+        giver.close()
+        assert await task == b""
+    assert limits == [(1 << 30, 1 << 30), (1 << 20, 1 << 20), (0, 0)]
 
 
 async def test_it_has_no_more_than_its_limits_and_its_environment(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -35,7 +36,8 @@ _ENVIRONMENT = (
     "GIT_OPTIONAL_LOCKS=0", "GIT_NO_REPLACE_OBJECTS=1", "GIT_NO_LAZY_FETCH=1", "GIT_GRAFT_FILE=/nonexistent",
     "LC_ALL=C", "HOME=/nonexistent",
 )  # fmt: skip
-# Bounds on address space and on each file: an object that unpacks to more ends git, not the machine.
+# Bounds on address space and on each file: an object that unpacks to more ends git, not the machine. A shell puts them
+# on itself before it starts anything; git alone is given them in the moment after its start.
 _BOUNDS = 'ulimit -v "$1"; ulimit -f "$2"; ulimit -c 0; shift 2; '
 RUN_IT = 'exec "$@"'
 MOST_OUTPUT = 1 << 30
@@ -47,11 +49,13 @@ class GitError(DockwrightError):
 
 
 class Line(NamedTuple):
-    """A process: what it is called in errors, its arguments, and all of its environment as NAME=VALUE."""
+    """A process: what it is called in errors, its arguments, all of its environment as NAME=VALUE, and limits of
+    resources by their number that it does not put on itself."""
 
     name: str
     arguments: list[str]
     environment: list[str]
+    limits: dict[int, int]
 
 
 def command(
@@ -64,24 +68,23 @@ def command(
     environment: Sequence[str] = (),
     memory: int = 4 << 30,
     largest: int = 2 << 30,
-    script: str = RUN_IT,
+    script: str = "",
     name: str = "",
 ) -> Line:
     """A hardened git process. `protocol` is the one transport it may use ("file" or none), `memory` and `largest` are
     how many bytes it may have in memory and write into one file. A `script` of the shell, called `name`, finds git with
-    its options and `arguments` in "$@"."""
+    its options and `arguments` in "$@"; what starts processes of its own needs one."""
     git = _git()
     if git is None:
         raise ConfigError("git was not found in PATH. Install git 2.31 or later on this machine.")
     path = f"PATH={os.path.dirname(git)}:/usr/bin:/bin"
     settings = [word for setting in (*_CONFIG, *config) for word in ("-c", setting)]
     trees = [f"--work-tree={work_tree}"] if work_tree else []
-    words = [
-        "/bin/sh", "-c", _BOUNDS + script, "sh", str(memory // 1024), str(largest // 512),
-        git, "--no-pager", *settings, f"--git-dir={git_dir}", *trees, *arguments,
-    ]  # fmt: skip
+    shell = ["/bin/sh", "-c", _BOUNDS + script, "sh", str(memory // 1024), str(largest // 512)] if script else []
+    words = [*shell, git, "--no-pager", *settings, f"--git-dir={git_dir}", *trees, *arguments]
+    limits = {resource.RLIMIT_AS: memory, resource.RLIMIT_FSIZE: largest, resource.RLIMIT_CORE: 0}
     all_of_it = [path, *_ENVIRONMENT, f"GIT_ALLOW_PROTOCOL={protocol}", *environment]
-    return Line(f"git {name or arguments[0]}", words, all_of_it)
+    return Line(f"git {name or arguments[0]}", words, all_of_it, {} if script else limits)
 
 
 @cache
@@ -105,6 +108,8 @@ async def run(
             given.seek(0)
         process = _start(line, given if isinstance(stdin, bytes) else stdin, stdout or printed, said, cwd)
         try:
+            for limit, most in line.limits.items():
+                _bound(process.pid, limit, most)
             async with asyncio.timeout(deadline):
                 await _end_of(process.pid)
         except TimeoutError:
@@ -131,6 +136,12 @@ def _start(
     return subprocess.Popen(
         line.arguments, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=True
     )
+
+
+def _bound(pid: int, limit: int, most: int) -> None:
+    _, ours = resource.getrlimit(limit)
+    bound = most if ours == resource.RLIM_INFINITY else min(most, ours)
+    resource.prlimit(pid, limit, (bound, bound))
 
 
 async def _end_of(pid: int) -> None:

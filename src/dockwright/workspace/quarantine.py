@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
 from dockwright.errors import ConfigError
-from dockwright.workspace.hardened import GitError, Line, command, run
+from dockwright.workspace.hardened import RUN_IT, GitError, Line, command, run
 from dockwright.workspace.objects import Change, Entry
 
 NAME, MAIL = "dockwright", "noreply@dockwright.invalid"
@@ -89,8 +89,8 @@ class Quarantine:
             with TemporaryDirectory(dir=self.folder.parent) as folder:
 
                 def git(*arguments: str, stdin: bytes = b"") -> bytes:
-                    line = command(self.folder, arguments, environment=[f"GIT_INDEX_FILE={folder}/index"])
-                    return _by_gitpython(line, stdin)
+                    index = [f"GIT_INDEX_FILE={folder}/index"]
+                    return _by_gitpython(command(self.folder, arguments, environment=index, script=RUN_IT), stdin)
 
                 git("read-tree", treeish)
                 git("update-index", "-z", "--index-info", stdin=lines)
