@@ -1,7 +1,8 @@
 """`objects.git`, the bare repository of a run: ours alone, so no driver, hook or filter is defined in it.
 
 History comes in from the user's repository, packs come in from the sandbox, and both are looked at only here.
-What is rarely done, a tree put together by an index, GitPython does, with the same hardened command line.
+A pack of the agent's own commits, which is rarely asked for, GitPython takes in, in a thread, with the same hardened
+command line.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import IO
 
 from dockwright.errors import ConfigError
@@ -79,24 +80,16 @@ class Quarantine:
 
     async def with_entries(self, treeish: str, entries: Mapping[bytes, Entry | None]) -> str:
         """The tree that has these entries in place of its own; None is for none."""
-        lines = b"".join(
-            b"%s %s\t%s\0" % (entry.mode.encode(), entry.oid.encode(), path)
-            for path, wanted in entries.items()
-            for entry in [wanted or Entry("0", "0" * len(treeish))]
-        )
-
-        def made() -> str:
-            with TemporaryDirectory(dir=self.folder.parent) as folder:
-
-                def git(*arguments: str, stdin: bytes = b"") -> bytes:
-                    index = [f"GIT_INDEX_FILE={folder}/index"]
-                    return _by_gitpython(command(self.folder, arguments, environment=index, script=RUN_IT), stdin)
-
-                git("read-tree", treeish)
-                git("update-index", "-z", "--index-info", stdin=lines)
-                return git("write-tree").decode().strip()
-
-        return await asyncio.to_thread(made)
+        with TemporaryDirectory(dir=self.folder.parent) as folder:
+            index = [f"GIT_INDEX_FILE={folder}/index"]
+            await self.git("read-tree", treeish, environment=index)
+            lines = b"".join(
+                b"%s %s\t%s\0" % (entry.mode.encode(), entry.oid.encode(), path)
+                for path, wanted in entries.items()
+                for entry in [wanted or Entry("0", "0" * len(treeish))]
+            )
+            await self.git("update-index", "-z", "--index-info", stdin=lines, environment=index)
+            return (await self.git("write-tree", environment=index)).decode().strip()
 
     async def packs(self, wanted: str) -> AsyncIterator[tuple[str, bytes]]:
         """Objects with all they lead to, as files for `objects/pack` of another repository: about 32 MiB each."""
@@ -119,7 +112,8 @@ class Quarantine:
         """Keep the objects of a pack from somewhere hostile: all of them well-formed, none leading nowhere."""
         pack.flush()
         pack.seek(0)
-        await self.git("index-pack", "--stdin", "--fix-thin", "--strict", stdin=pack, deadline=300.0)
+        line = command(self.folder, ["index-pack", "--stdin", "--fix-thin", "--strict"], script=RUN_IT)
+        await asyncio.to_thread(_by_gitpython, line, pack, 300.0)
 
     async def take_in_commit(
         self, pack: IO[bytes], tree: str, parent: str, message: str, since: str
@@ -157,22 +151,14 @@ def _identity(author: tuple[str, str], date: str) -> list[str]:
     ]
 
 
-def _by_gitpython(line: Line, stdin: bytes) -> bytes:
+def _by_gitpython(line: Line, stdin: IO[bytes], deadline: float) -> None:
     from git import Git, GitCommandError
 
-    with TemporaryFile() as file:
-        file.write(stdin)
-        file.seek(0)
-        try:
-            return Git("/").execute(
-                ["/usr/bin/env", "-i", *line.environment, *line.arguments],
-                istream=file.fileno(),
-                stdout_as_string=False,
-                strip_newline_in_stdout=False,
-                kill_after_timeout=60.0,
-            )
-        except GitCommandError as error:
-            raise GitError(f"{line.name} failed ({error.status}): {error.stderr.strip()[:4000]}") from None
+    whole = ["/usr/bin/env", "-i", *line.environment, *line.arguments]
+    try:
+        Git("/").execute(whole, istream=stdin.fileno(), kill_after_timeout=deadline)
+    except GitCommandError as error:
+        raise GitError(f"{line.name} failed ({error.status}): {error.stderr.strip()[:4000]}") from None
 
 
 def _parse_raw(raw: bytes) -> Iterator[Change]:
