@@ -9,7 +9,7 @@ import pytest
 from tests.repositories import agent_commit, everything, git, new_repository, write
 
 from dockwright.events import Delivered
-from dockwright.workspace import Stat, snapshot
+from dockwright.workspace import snapshot
 
 
 @pytest.fixture
@@ -209,7 +209,9 @@ async def test_changes_are_told_as_counts_names_and_text(repo: Path, state: Path
     workspace = await snapshot(repo, state)
     one = await agent_commit(workspace, {"src/app.py": b"a\nb\n", "bin": b"\0\1"})
     two = await agent_commit(workspace, {"src/app.py": b"a\nc\n", "bin": b"\0\1"})
-    assert await workspace.stat(one) == Stat(files=2, insertions=2, deletions=1)
+    assert await workspace.quarantine.changes_with_lines(workspace.base, one) == (
+        await workspace.quarantine.changes(workspace.base, one), 2, 1,
+    )  # fmt: skip
     assert await workspace.changed_files(one) == ("bin", "src/app.py")
     assert (await workspace.diff_text(one, two)).splitlines()[-5:] == [
         "+++ b/src/app.py", "@@ -1,2 +1,2 @@", " a", "-b", "+c",

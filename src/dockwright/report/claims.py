@@ -52,6 +52,8 @@ async def judge(report: Reported, events: Iterable[Event], workspace: Workspace,
 
 
 async def _hashes(workspace: Workspace, commit: str, paths: set[str]) -> Mapping[str, str]:
+    if not paths:
+        return {}
     tree = {
         path.decode("utf-8", "replace"): entry for path, entry in (await tree_of(workspace.quarantine, commit)).items()
     }

@@ -191,7 +191,8 @@ async def deliver(work: Work, task: Task, host: Host, summary: str = "") -> bool
     message = redaction.text(without_marks(summary) or task.prompt)
     own: list[tuple[str, str]] = []
     with _told_as_one(work.journal):
-        own = await own_commits(work.workspace, redaction)
+        if work.delivery.commits == "agent":
+            own = await own_commits(work.workspace, redaction)
     delivered = await work.workspace.deliver(
         task.run, done.commit, message, branch=task.deliver == "branch", own=own,
         trailers=work.delivery.trailers.replace("{model}", work.model).replace("{run}", task.run),

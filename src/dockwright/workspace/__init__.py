@@ -5,7 +5,7 @@ The host never opens a path that the agent can name and never runs git in a repo
 
 from dockwright.workspace.apply import apply
 from dockwright.workspace.snapshot import snapshot
-from dockwright.workspace.space import LOST, Checkpoint, Stat, Workspace
+from dockwright.workspace.space import LOST, Checkpoint, Workspace
 from dockwright.workspace.withheld import shown_in_patch, withhold
 
-__all__ = ["LOST", "Checkpoint", "Stat", "Workspace", "apply", "shown_in_patch", "snapshot", "withhold"]
+__all__ = ["LOST", "Checkpoint", "Workspace", "apply", "shown_in_patch", "snapshot", "withhold"]

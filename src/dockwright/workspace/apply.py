@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dockwright.errors import ConfigError
-from dockwright.workspace.hardened import RUN_IT, GitError, command
+from dockwright.workspace.hardened import GitError, command
 from dockwright.workspace.hardened import run as run_git
 from dockwright.workspace.names import leads_outside, refusal, text
 from dockwright.workspace.objects import (
@@ -124,7 +124,7 @@ async def _merge(quarantine: Quarantine, root: Path, plan: _Plan, markers: bool)
             for name, data in sides.items():
                 await asyncio.to_thread(Path(folder, name).write_bytes, data)
             labels = ["-L", "yours", "-L", "before", "-L", "the run"]
-            script = '"$@"; test $? -lt 128' if markers else RUN_IT  # its exit code is the number of conflicts
+            script = '"$@"; test $? -lt 128' if markers else ""  # its exit code is the number of conflicts
             line = command(quarantine.folder, ["merge-file", "-p", "--quiet", *labels, *sides], script=script)
             try:
                 plan.merged[path] = await run_git(line, cwd=Path(folder))

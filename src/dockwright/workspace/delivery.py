@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dockwright.config import TRAILER
 from dockwright.errors import ConfigError
-from dockwright.workspace.hardened import GitError, command, run
+from dockwright.workspace.hardened import RUN_IT, GitError, command, run
 from dockwright.workspace.quarantine import Quarantine
 from dockwright.workspace.source import Repository, judged
 
@@ -37,7 +37,8 @@ async def fetch_into(repo: Path, quarantine: Quarantine, ref: str, commit: str) 
             "--no-recurse-submodules", "--upload-pack=git-upload-pack", f"file://{quarantine.folder}", f"{ref}:{ref}",
         ]  # fmt: skip
         checked = ["transfer.fsckObjects=true"]
-        await run(command(target.git_dir, arguments, config=checked, protocol="file"), cwd=target.path, deadline=300.0)
+        fetch = command(target.git_dir, arguments, config=checked, protocol="file", script=RUN_IT)
+        await run(fetch, cwd=target.path, deadline=300.0)
         there = (await target.git("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")).decode().strip()
     except (GitError, ConfigError, OSError) as error:
         return f"the repository did not take the branch: {error}"

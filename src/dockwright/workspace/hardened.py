@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
+import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -34,10 +36,11 @@ _ENVIRONMENT = (
     "GIT_OPTIONAL_LOCKS=0", "GIT_NO_REPLACE_OBJECTS=1", "GIT_NO_LAZY_FETCH=1", "GIT_GRAFT_FILE=/nonexistent",
     "LC_ALL=C", "HOME=/nonexistent",
 )  # fmt: skip
-# Bounds on address space and on each file: an object that unpacks to more ends git, not the machine.
+# Bounds on address space and on each file: an object that unpacks to more ends git, not the machine. A shell puts them
+# on itself before it starts anything; git alone is given them in the moment after its start.
 _BOUNDS = 'ulimit -v "$1"; ulimit -f "$2"; ulimit -c 0; shift 2; '
 RUN_IT = 'exec "$@"'
-_MOST_OUTPUT = 512 << 20
+MOST_OUTPUT = 1 << 30
 _KILL_SECONDS = 5
 
 
@@ -46,10 +49,13 @@ class GitError(DockwrightError):
 
 
 class Line(NamedTuple):
-    """A process: its arguments, and all of its environment as NAME=VALUE."""
+    """A process: what it is called in errors, its arguments, all of its environment as NAME=VALUE, and limits of
+    resources by their number that it does not put on itself."""
 
+    name: str
     arguments: list[str]
     environment: list[str]
+    limits: dict[int, int]
 
 
 def command(
@@ -62,22 +68,23 @@ def command(
     environment: Sequence[str] = (),
     memory: int = 4 << 30,
     largest: int = 2 << 30,
-    script: str = RUN_IT,
+    script: str = "",
+    name: str = "",
 ) -> Line:
     """A hardened git process. `protocol` is the one transport it may use ("file" or none), `memory` and `largest` are
-    how many bytes it may have in memory and write into one file. A `script` of the shell finds git with its options
-    and `arguments` in "$@"."""
+    how many bytes it may have in memory and write into one file. A `script` of the shell, called `name`, finds git with
+    its options and `arguments` in "$@"; what starts processes of its own needs one."""
     git = _git()
     if git is None:
         raise ConfigError("git was not found in PATH. Install git 2.31 or later on this machine.")
     path = f"PATH={os.path.dirname(git)}:/usr/bin:/bin"
     settings = [word for setting in (*_CONFIG, *config) for word in ("-c", setting)]
     trees = [f"--work-tree={work_tree}"] if work_tree else []
-    words = [
-        "/bin/sh", "-c", _BOUNDS + script, "sh", str(memory // 1024), str(largest // 512),
-        git, "--no-pager", *settings, f"--git-dir={git_dir}", *trees, *arguments,
-    ]  # fmt: skip
-    return Line(words, [path, *_ENVIRONMENT, f"GIT_ALLOW_PROTOCOL={protocol}", *environment])
+    shell = ["/bin/sh", "-c", _BOUNDS + script, "sh", str(memory // 1024), str(largest // 512)] if script else []
+    words = [*shell, git, "--no-pager", *settings, f"--git-dir={git_dir}", *trees, *arguments]
+    limits = {resource.RLIMIT_AS: memory, resource.RLIMIT_FSIZE: largest, resource.RLIMIT_CORE: 0}
+    all_of_it = [path, *_ENVIRONMENT, f"GIT_ALLOW_PROTOCOL={protocol}", *environment]
+    return Line(f"git {name or arguments[0]}", words, all_of_it, {} if script else limits)
 
 
 @cache
@@ -88,64 +95,61 @@ def _git() -> str | None:
 async def run(
     line: Line,
     *,
-    stdin: bytes = b"",
+    stdin: bytes | IO[bytes] = b"",
     stdout: IO[bytes] | None = None,
     cwd: Path | None = None,
     deadline: float = 60.0,
 ) -> bytes:
     """Run it to its end and return what it printed, unless that goes to a file. `deadline` is in seconds.
     Raises GitError."""
-    with TemporaryFile() as given, TemporaryFile() as said:
-        given.write(stdin)
-        given.seek(0)
+    with TemporaryFile() as given, TemporaryFile() as printed, TemporaryFile() as said:
+        if isinstance(stdin, bytes):
+            given.write(stdin)
+            given.seek(0)
+        process = _start(line, given if isinstance(stdin, bytes) else stdin, stdout or printed, said, cwd)
         try:
+            for limit, most in line.limits.items():
+                _bound(process.pid, limit, most)
             async with asyncio.timeout(deadline):
-                process = await asyncio.create_subprocess_exec(
-                    *line.arguments,
-                    stdin=given,
-                    stdout=stdout or asyncio.subprocess.PIPE,
-                    stderr=said,
-                    env=dict(word.split("=", 1) for word in line.environment),
-                    cwd=cwd,
-                    start_new_session=True,
-                )
-                try:
-                    output = await _read(process.stdout)
-                    code = await process.wait()
-                finally:
-                    if process.returncode is None:
-                        await _kill(process)
+                await _end_of(process.pid)
         except TimeoutError:
-            raise GitError(f"{_name(line)} did not end within {deadline:g} seconds.") from None
-        if code != 0:
+            raise GitError(f"{line.name} did not end within {deadline:g} seconds.") from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(subprocess.TimeoutExpired):
+                    await asyncio.to_thread(process.wait, _KILL_SECONDS)
+        if printed.seek(0, os.SEEK_END) >= MOST_OUTPUT:
+            raise GitError(f"git printed more than {MOST_OUTPUT >> 20} MiB; the repository is too large or hostile.")
+        if process.returncode != 0:
             said.seek(0)
-            raise GitError(f"{_name(line)} failed ({code}): {said.read(4000).decode(errors='replace').strip()}")
-        return output
+            words = said.read(4000).decode(errors="replace").strip()
+            raise GitError(f"{line.name} failed ({process.returncode}): {words}")
+        printed.seek(0)
+        return printed.read()
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    """What it still says is read, because a full pipe would hold up the news of its end; and not for ever."""
-    os.killpg(process.pid, signal.SIGKILL)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_KILL_SECONDS):
-            while process.stdout and await process.stdout.read(1 << 20):
-                pass
-            await process.wait()
+def _start(
+    line: Line, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes], cwd: Path | None
+) -> subprocess.Popen[bytes]:
+    env = dict(word.split("=", 1) for word in line.environment)
+    return subprocess.Popen(
+        line.arguments, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=True
+    )
 
 
-async def _read(stream: asyncio.StreamReader | None) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while stream and (part := await stream.read(1 << 20)):
-        size += len(part)
-        if size > _MOST_OUTPUT:
-            raise GitError(f"git printed more than {_MOST_OUTPUT >> 20} MiB; the repository is too large or hostile.")
-        parts.append(part)
-    return b"".join(parts)
+def _bound(pid: int, limit: int, most: int) -> None:
+    _, ours = resource.getrlimit(limit)
+    bound = most if ours == resource.RLIM_INFINITY else min(most, ours)
+    resource.prlimit(pid, limit, (bound, bound))
 
 
-def _name(line: Line) -> str:
-    """ "git VERB", without the page of hardening before it."""
-    arguments = line.arguments
-    after = next(index for index, word in enumerate(arguments) if word.startswith("--git-dir=")) + 1
-    return "git " + next((word for word in arguments[after:] if not word.startswith("--work-tree=")), "")
+async def _end_of(pid: int) -> None:
+    """Without a thread for each process, as asyncio's own way of starting one has it before Python 3.12."""
+    loop, fd, ended = asyncio.get_running_loop(), os.pidfd_open(pid), asyncio.Event()
+    loop.add_reader(fd, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)

@@ -21,6 +21,7 @@ CACHES = ("__pycache__/", "*.py[cod]", ".pytest_cache/", ".mypy_cache/", ".ruff_
 LARGEST_PACK = 512 << 20
 _SIDE = f"{HOME}/.dockwright.git"
 _THEIRS = f"{WORKSPACE}/.git"
+_PACK = f"{_SIDE}/new.pack"
 _OWN_PACK = f"{HOME}/.dockwright-own.pack"
 _SLICE = 8 << 20
 _DEADLINE = 300.0
@@ -28,6 +29,7 @@ _SETTINGS = {
     "core.excludesFile": "/dev/null", "core.attributesFile": "/dev/null",
     "core.hooksPath": "/dev/null", "core.fsmonitor": "false", "core.protectHFS": "true", "core.protectNTFS": "true",
     "gc.auto": "0", "core.logAllRefUpdates": "false", "core.bigFileThreshold": "64m", "index.skipHash": "true",
+    "core.fsync": "none",
 }  # fmt: skip
 _ENVIRONMENT = {
     "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ATTR_NOSYSTEM": "1", "LC_ALL": "C",
@@ -35,12 +37,13 @@ _ENVIRONMENT = {
     **{f"GIT_CONFIG_KEY_{index}": name for index, name in enumerate(_SETTINGS)},
     **{f"GIT_CONFIG_VALUE_{index}": value for index, value in enumerate(_SETTINGS.values())},
 }  # fmt: skip
-# GIT KNOWN BASE: what git cannot take is left out (1); a tree that is not KNOWN is packed as BASE-NAME.pack.
+# GIT KNOWN PACK: what git cannot take is left out (1); of a tree that is not KNOWN, what KNOWN has not is in PACK.
 _KEEP = """
 "$1" add --all --ignore-errors --no-warn-embedded-repo . || [ $? = 1 ] || exit
 tree=$("$1" write-tree) || exit
 echo "$tree"
-[ "$tree" = "$2" ] || printf '%s\\n^%s\\n' "$tree" "$2" | "$1" pack-objects --revs -q --delta-base-offset "$3"
+[ "$tree" = "$2" ] ||
+  printf '%s\\n^%s\\n' "$tree" "$2" | "$1" pack-objects --revs -q --delta-base-offset --stdout > "$3"
 """
 # GIT BASE PACK: the commit that the agent is at; unless it is BASE, what BASE does not have is packed into PACK.
 _PACK_COMMITS = """
@@ -103,20 +106,19 @@ class Kept:
 
 async def keep(sandbox: Sandbox, known: str) -> Kept:
     """Look at all files. There is a pack, named by its path inside, unless the tree is `known`."""
-    base = f"{_SIDE}/objects/pack/pack"
-    result = await _run(sandbox, _SIDE, [sandbox.shell, "-c", _KEEP, "sh", _git(sandbox), known, base])
+    result = await _run(sandbox, _SIDE, ["/bin/sh", "-c", _KEEP, "sh", _git(sandbox), known, _PACK])
     lines = result.stderr.decode(errors="replace").splitlines()
     if any(line.startswith(_NO_HISTORY) for line in lines):
         raise GitError("the history that we share with the agent's repository is gone")
     complaints = tuple(line.removeprefix("error: ")[:500] for line in lines if line.startswith("error: "))
-    tree, *pack = _ids(result)
-    return Kept(tree, f"{base}-{pack[0]}.pack" if pack else None, complaints[:50])
+    tree = _id(result)
+    return Kept(tree, None if tree == known else _PACK, complaints[:50])
 
 
 async def pack_commits(sandbox: Sandbox, base: str) -> tuple[str, str | None]:
     """The commit that the agent's repository is at, and the path inside of a pack with all that is new since `base`."""
-    argv = [sandbox.shell, "-c", _PACK_COMMITS, "sh", _git(sandbox), base, _OWN_PACK]
-    (head,) = _ids(await _run(sandbox, _THEIRS, argv))
+    argv = ["/bin/sh", "-c", _PACK_COMMITS, "sh", _git(sandbox), base, _OWN_PACK]
+    head = _id(await _run(sandbox, _THEIRS, argv))
     return head, None if head == base else _OWN_PACK
 
 
@@ -148,7 +150,9 @@ async def read_pack(sandbox: Sandbox, path: str, file: IO[bytes]) -> None:
 
 
 async def _ok(sandbox: Sandbox, git_dir: str, *arguments: str, stdin: bytes = b"") -> None:
-    _ids(await _run(sandbox, git_dir, [_git(sandbox), *arguments], stdin))
+    result = await _run(sandbox, git_dir, [_git(sandbox), *arguments], stdin)
+    if result.exit_code != 0:
+        raise GitError(_words(result))
 
 
 async def _run(sandbox: Sandbox, git_dir: str, argv: list[str], stdin: bytes = b"") -> ExecResult:
@@ -162,12 +166,12 @@ def _git(sandbox: Sandbox) -> str:
     return f"{sandbox.runtime}/bin/git"
 
 
-def _ids(result: ExecResult) -> list[str]:
-    """The object names that git printed, which is all it may print. Raises GitError where it failed."""
-    said = result.stdout.split()
-    if result.exit_code != 0 or not all(_ID.fullmatch(word) for word in said):
+def _id(result: ExecResult) -> str:
+    """The object name that git printed, which is all it may print. Raises GitError where it failed."""
+    said = result.stdout.strip()
+    if result.exit_code != 0 or not _ID.fullmatch(said):
         raise GitError(_words(result))
-    return [word.decode() for word in said]
+    return said.decode()
 
 
 def _words(result: ExecResult) -> str:

@@ -1,7 +1,8 @@
 """`objects.git`, the bare repository of a run: ours alone, so no driver, hook or filter is defined in it.
 
 History comes in from the user's repository, packs come in from the sandbox, and both are looked at only here.
-GitPython runs git in it, in threads, with the same hardened command line as everywhere on the host.
+A pack of the agent's own commits, which is rarely asked for, GitPython takes in, in a thread, with the same hardened
+command line.
 """
 
 from __future__ import annotations
@@ -11,24 +12,24 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import IO
 
 from dockwright.errors import ConfigError
-from dockwright.workspace.hardened import GitError, Line, command, run
+from dockwright.workspace.hardened import RUN_IT, GitError, Line, command, run
 from dockwright.workspace.objects import Change, Entry
 
 NAME, MAIL = "dockwright", "noreply@dockwright.invalid"
 _QUIET = "--no-ext-diff --no-textconv --no-color --no-renames"
 _RAW = "-r -z --raw"
 _TREES_MEMORY, _TREES_SIZE = 1 << 30, 64 << 20
-# What came in on stdin, then its commit, printed, and in $SAID how that differs from what was before.
+# What came in on stdin; printed are its commit, and how that differs from what was before.
 _TAKE_IN = f"""
 "$@" index-pack --stdin --fix-thin --strict > /dev/null || exit
 commit=$("$@" commit-tree "$TREE" -p "$PARENT" -m "$MESSAGE") || exit
 echo "$commit"
 ulimit -v {_TREES_MEMORY // 1024}; ulimit -f {_TREES_SIZE // 512}
-exec "$@" diff-tree {_QUIET} {_RAW} --output="$SAID" "$SINCE" "$commit"
+exec "$@" diff-tree {_QUIET} {_RAW} "$SINCE" "$commit"
 """
 
 
@@ -55,7 +56,7 @@ class Quarantine:
     ) -> bytes:
         """What one git command prints. Raises GitError, also after `deadline` seconds."""
         line = command(self.folder, arguments, environment=environment, memory=memory, largest=largest)
-        return await asyncio.to_thread(_execute, line, arguments[0], stdin, deadline)
+        return await run(line, stdin=stdin, deadline=deadline)
 
     async def ids(self, *revisions: str) -> list[str]:
         """As `id`, of many at once, with "" for what there is none of."""
@@ -104,40 +105,42 @@ class Quarantine:
         return file.read_bytes() if file.exists() else b""
 
     async def diff(self, verb: str, *arguments: str, memory: int = 4 << 30, limit: int = 1 << 30) -> bytes:
-        """What `diff` or `diff-tree` says, through a file, so that a tree made to explode ends at the file limit."""
-        with NamedTemporaryFile(dir=self.folder.parent) as file:
-            quiet = (*_QUIET.split(), f"--output={file.name}")
-            await self.git(verb, *quiet, *arguments, memory=memory, largest=limit)
-            return await asyncio.to_thread(Path(file.name).read_bytes)
+        """What `diff` or `diff-tree` says; a tree made to explode ends at the limit, in bytes."""
+        return await self.git(verb, *_QUIET.split(), *arguments, memory=memory, largest=limit)
 
     async def take_in(self, pack: IO[bytes]) -> None:
         """Keep the objects of a pack from somewhere hostile: all of them well-formed, none leading nowhere."""
         pack.flush()
         pack.seek(0)
-        await self.git("index-pack", "--stdin", "--fix-thin", "--strict", stdin=pack, deadline=300.0)
+        line = command(self.folder, ["index-pack", "--stdin", "--fix-thin", "--strict"], script=RUN_IT)
+        await asyncio.to_thread(_by_gitpython, line, pack, 300.0)
 
     async def take_in_commit(
         self, pack: IO[bytes], tree: str, parent: str, message: str, since: str
     ) -> tuple[str, list[Change]]:
         """Take in a pack together with a commit by dockwright of a tree in it; its id, and the paths in which it
         differs from `since`. Equal input gives the equal commit: it has no date."""
-        given = [*_identity((NAME, MAIL), "@0 +0000"), f"TREE={tree}", f"PARENT={parent}", f"MESSAGE={message}"]
+        given = (*_identity((NAME, MAIL), "@0 +0000"), f"TREE={tree}", f"PARENT={parent}", f"MESSAGE={message}")
+        given += (f"SINCE={since}",)
+        name = "index-pack, commit-tree or diff-tree"
         pack.flush()
         pack.seek(0)
-
-        def take_in() -> tuple[str, list[Change]]:
-            with NamedTemporaryFile(dir=self.folder.parent) as file:
-                facts = (*given, f"SINCE={since}", f"SAID={file.name}")
-                line = command(self.folder, [], environment=facts, script=_TAKE_IN)
-                made = _execute(line, "index-pack, commit-tree or diff-tree", pack, 300.0).decode().strip()
-                return made, list(_parse_raw(Path(file.name).read_bytes()))
-
-        return await asyncio.to_thread(take_in)
+        line = command(self.folder, [], environment=given, script=_TAKE_IN, name=name)
+        made, _, raw = (await run(line, stdin=pack, deadline=300.0)).partition(b"\n")
+        return made.decode(), list(_parse_raw(raw))
 
     async def changes(self, old: str, new: str) -> list[Change]:
         """The paths in which two trees or commits differ; a rename is one path gone and one new."""
         raw = await self.diff("diff-tree", *_RAW.split(), old, new, memory=_TREES_MEMORY, limit=_TREES_SIZE)
         return list(_parse_raw(raw))
+
+    async def changes_with_lines(self, old: str, new: str) -> tuple[list[Change], int, int]:
+        """As `changes`, and how many lines came and went; binary files count as files, not as lines."""
+        said = await self.diff("diff-tree", *_RAW.split(), "--numstat", old, new, limit=2 * _TREES_SIZE)
+        changes = list(_parse_raw(said))
+        counts = [line.split(b"\t")[:2] for line in said.split(b"\0")[2 * len(changes) : -1]]
+        plus, minus = (sum(int(pair[side]) for pair in counts if pair[side] != b"-") for side in (0, 1))
+        return changes, plus, minus
 
 
 def _identity(author: tuple[str, str], date: str) -> list[str]:
@@ -148,29 +151,22 @@ def _identity(author: tuple[str, str], date: str) -> list[str]:
     ]
 
 
-def _execute(line: Line, verb: str, stdin: bytes | IO[bytes], deadline: float) -> bytes:
+def _by_gitpython(line: Line, stdin: IO[bytes], deadline: float) -> None:
     from git import Git, GitCommandError
 
-    with TemporaryFile() as file:
-        if isinstance(stdin, bytes):
-            file.write(stdin)
-            file.seek(0)
-        try:
-            return Git("/").execute(
-                ["/usr/bin/env", "-i", *line.environment, *line.arguments],
-                istream=file.fileno() if isinstance(stdin, bytes) else stdin.fileno(),
-                stdout_as_string=False,
-                strip_newline_in_stdout=False,
-                kill_after_timeout=deadline,
-            )
-        except GitCommandError as error:
-            raise GitError(f"git {verb} failed ({error.status}): {error.stderr.strip()[:4000]}") from None
+    whole = ["/usr/bin/env", "-i", *line.environment, *line.arguments]
+    try:
+        Git("/").execute(whole, istream=stdin.fileno(), kill_after_timeout=deadline)
+    except GitCommandError as error:
+        raise GitError(f"{line.name} failed ({error.status}): {error.stderr.strip()[:4000]}") from None
 
 
 def _parse_raw(raw: bytes) -> Iterator[Change]:
-    """`:MODE MODE OID OID STATUS NUL PATH NUL`, over and over."""
+    """`:MODE MODE OID OID STATUS NUL PATH NUL`, over and over; what comes after that is not read."""
     fields = iter(raw.split(b"\0"))
     for facts, path in zip(fields, fields, strict=False):
+        if not facts.startswith(b":"):
+            return
         old_mode, new_mode, old_oid, new_oid, _status = facts[1:].decode().split(" ")
         old = None if old_mode == "000000" else Entry(old_mode, old_oid)
         new = None if new_mode == "000000" else Entry(new_mode, new_oid)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from dockwright.errors import ConfigError
-from dockwright.workspace.hardened import GitError, command, run
+from dockwright.workspace.hardened import MOST_OUTPUT, GitError, command, run
 
 _PLAIN_BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+-]*([./][A-Za-z0-9_+-]+)*")
 _READ = (
@@ -53,7 +53,8 @@ class Repository:
     ) -> bytes:
         """Run one of the few reading commands in the user's repository. Raises ConfigError with git's words."""
         work_tree = None if self.bare else self.path
-        line = command(self.git_dir, arguments, work_tree=work_tree, config=self.config, largest=LARGEST_HISTORY)
+        largest = LARGEST_HISTORY if stdout else MOST_OUTPUT
+        line = command(self.git_dir, arguments, work_tree=work_tree, config=self.config, largest=largest)
         try:
             return await run(line, stdin=stdin, stdout=stdout, cwd=self.path, deadline=deadline)
         except GitError as error:
@@ -219,10 +220,13 @@ async def _setting(file: Path, name: str, *options: str, how: str = "--get") -> 
     """A value of one configuration file, includes not followed; empty where it is not set."""
     if not _regular(file):
         return ""
+    key = name.rpartition(".")[2].strip("$").lower().encode()  # a file must spell it out, in whatever case
     read = ["config", f"--file={file}", "--no-includes", *options, how, name]
     try:
+        if len(start := _read_small(file)) < _SMALL_FILE and key not in start.lower():
+            return ""
         return os.fsdecode(await run(command(Path("/nonexistent"), read))).strip()
-    except GitError:
+    except (GitError, OSError):
         return ""
 
 

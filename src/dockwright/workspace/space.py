@@ -40,13 +40,6 @@ class Checkpoint:
     git: str | None = None
 
 
-@dataclass(frozen=True)
-class Stat:
-    files: int
-    insertions: int
-    deletions: int
-
-
 @dataclass
 class Workspace:
     """`base` is the commit the agent starts from: the user's `head`, or one on top of it with what was uncommitted.
@@ -170,13 +163,6 @@ class Workspace:
         """The changes between two commits, to be shown."""
         return (await self.quarantine.diff("diff", old, new)).decode(errors="replace")
 
-    async def stat(self, commit: str) -> Stat:
-        """How much changed from `base` to a commit. Binary files count as files, not as lines."""
-        lines = (await self.quarantine.diff("diff", "--numstat", self.base, commit)).splitlines()
-        numbers = [line.split(b"\t")[:2] for line in lines]
-        plus, minus = (sum(int(pair[side]) for pair in numbers if pair[side] != b"-") for side in (0, 1))
-        return Stat(len(lines), plus, minus)
-
     async def changed_files(self, commit: str) -> tuple[str, ...]:
         return tuple(text(change.path) for change in await self.quarantine.changes(self.base, commit))
 
@@ -195,7 +181,7 @@ class Workspace:
         `not_in_patch` are paths that stay out of the patch file, and why; `own` are commits that come before, as tree
         and message.
         """
-        changes = await self.quarantine.changes(self.base, commit)
+        changes, insertions, deletions = await self.quarantine.changes_with_lines(self.base, commit)
         if not changes:
             return None
         ref = f"refs/heads/dockwright/{run}"
@@ -205,15 +191,14 @@ class Workspace:
         patch = self.state / "changes.patch"
         await asyncio.to_thread(write_durably, patch, await self.patch(final, not_in_patch or ()))
         why = await fetch_into(self.repo, self.quarantine, ref, final) if branch else ""
-        stat = await self.stat(final)
         kept_out = [f"the patch is without {path}: {reason}" for path, reason in (not_in_patch or {}).items()]
         return Delivered(
             branch=f"dockwright/{run}" if branch and not why else None,
             commit=final,
             patch=str(patch),
-            files=stat.files,
-            insertions=stat.insertions,
-            deletions=stat.deletions,
+            files=len(changes),
+            insertions=insertions,
+            deletions=deletions,
             left_out=self.last.left_out,
             notes=tuple(filter(None, [why, *kept_out, *await self._links_outside(changes)])),
         )
@@ -241,7 +226,7 @@ class Workspace:
 
     async def _take(self, sandbox: Sandbox, message: str, *, again: bool = False) -> Checkpoint:
         kept = await inside.keep(sandbox, self.last.tree)
-        if kept.pack is None or kept.tree == self.last.tree:
+        if kept.pack is None:
             return replace(self.last, left_out=(*self.refused, *kept.complaints))
         with TemporaryFile(dir=self.state) as file:
             await inside.read_pack(sandbox, kept.pack, file)
