@@ -40,6 +40,7 @@ def connect(seconds: int = API_SECONDS, address: str | None = None) -> DockerCli
         client = docker.from_env(
             version=_versions.get(url), timeout=min(seconds, HELLO_SECONDS), environment=environment
         )
+        client.api.trust_env = not url.startswith("unix:")  # else each call looks for proxies and a .netrc
         client.ping()
         client.api.timeout = seconds
     except (DockerException, OSError) as error:
