@@ -106,7 +106,7 @@ class Kept:
 
 async def keep(sandbox: Sandbox, known: str) -> Kept:
     """Look at all files. There is a pack, named by its path inside, unless the tree is `known`."""
-    result = await _run(sandbox, _SIDE, ["/bin/sh", "-c", _KEEP, "sh", _git(sandbox), known, _PACK])
+    result = await _run(sandbox, _SIDE, [sandbox.shell, "-c", _KEEP, "sh", _git(sandbox), known, _PACK])
     lines = result.stderr.decode(errors="replace").splitlines()
     if any(line.startswith(_NO_HISTORY) for line in lines):
         raise GitError("the history that we share with the agent's repository is gone")
@@ -117,7 +117,7 @@ async def keep(sandbox: Sandbox, known: str) -> Kept:
 
 async def pack_commits(sandbox: Sandbox, base: str) -> tuple[str, str | None]:
     """The commit that the agent's repository is at, and the path inside of a pack with all that is new since `base`."""
-    argv = ["/bin/sh", "-c", _PACK_COMMITS, "sh", _git(sandbox), base, _OWN_PACK]
+    argv = [sandbox.shell, "-c", _PACK_COMMITS, "sh", _git(sandbox), base, _OWN_PACK]
     head = _id(await _run(sandbox, _THEIRS, argv))
     return head, None if head == base else _OWN_PACK
 
