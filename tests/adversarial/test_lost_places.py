@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,19 +47,18 @@ class Engine:
 
 
 async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(3600)
+    with closing(writer):
+        await asyncio.sleep(3600)
 
 
 async def greets_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answers who it is and that it is there, and nothing else."""
-    while head := await reader.readuntil(b"\r\n\r\n"):
-        if b"/version" in head or b"/_ping" in head:
-            writer.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(VERSION)
-            )
-            writer.write(VERSION)
-        else:
-            await asyncio.sleep(3600)
+    with closing(writer), suppress(asyncio.IncompleteReadError):
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            if b"/version" not in head and b"/_ping" not in head:
+                await asyncio.sleep(3600)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+            writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(VERSION), VERSION))
 
 
 async def sleep_in(place: Place, meanwhile: Callable[[], Awaitable[None]]) -> None:
