@@ -73,11 +73,8 @@ def hosts_of(container: Container) -> list[Mount]:
     """The /etc/hosts of a container whose network is its own business, for what joins that network."""
     from docker.types import Mount
 
-    return [
-        Mount(mount["Destination"], mount["Source"], type="bind", read_only=True)
-        for mount in container.attrs["Mounts"]
-        if mount["Type"] == "bind"
-    ]
+    bound = [mount for mount in container.attrs["Mounts"] if mount["Type"] == "bind"]
+    return [Mount(each["Destination"], each["Source"], type="bind", read_only=True) for each in bound]
 
 
 def reap(runs: Collection[str], address: str | None = None) -> None:

@@ -257,9 +257,7 @@ async def open_services(
                 await services.start(purpose)
             except BaseExceptionGroup as failures:
                 expected, bugs = failures.split((SandboxError, ConfigError))
-                if bugs or not expected:
-                    raise
-                raise expected.exceptions[0] from None
+                raise failures if bugs or not expected else expected.exceptions[0] from None
             yield services
         finally:
             await in_full(services.close())

@@ -106,10 +106,15 @@ async def run(
         if isinstance(stdin, bytes):
             given.write(stdin)
             given.seek(0)
-        process = _start(line, given if isinstance(stdin, bytes) else stdin, stdout or printed, said, cwd)
+        process = subprocess.Popen(  # noqa: ASYNC220 - as asyncio does it, but without its thread for each
+            line.arguments, stdin=given if isinstance(stdin, bytes) else stdin, stdout=stdout or printed, stderr=said,
+            env=dict(word.split("=", 1) for word in line.environment), cwd=cwd, start_new_session=True,
+        )  # fmt: skip
         try:
             for limit, most in line.limits.items():
-                _bound(process.pid, limit, most)
+                _, ours = resource.getrlimit(limit)
+                bound = most if ours == resource.RLIM_INFINITY else min(most, ours)
+                resource.prlimit(process.pid, limit, (bound, bound))
             async with asyncio.timeout(deadline):
                 await _end_of(process.pid)
         except TimeoutError:
@@ -127,21 +132,6 @@ async def run(
             raise GitError(f"{line.name} failed ({process.returncode}): {words}")
         printed.seek(0)
         return printed.read()
-
-
-def _start(
-    line: Line, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes], cwd: Path | None
-) -> subprocess.Popen[bytes]:
-    env = dict(word.split("=", 1) for word in line.environment)
-    return subprocess.Popen(
-        line.arguments, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=True
-    )
-
-
-def _bound(pid: int, limit: int, most: int) -> None:
-    _, ours = resource.getrlimit(limit)
-    bound = most if ours == resource.RLIM_INFINITY else min(most, ours)
-    resource.prlimit(pid, limit, (bound, bound))
 
 
 async def _end_of(pid: int) -> None:

@@ -120,8 +120,8 @@ class Quarantine:
     ) -> tuple[str, list[Change]]:
         """Take in a pack together with a commit by dockwright of a tree in it; its id, and the paths in which it
         differs from `since`. Equal input gives the equal commit: it has no date."""
-        given = (*_identity((NAME, MAIL), "@0 +0000"), f"TREE={tree}", f"PARENT={parent}", f"MESSAGE={message}")
-        given += (f"SINCE={since}",)
+        facts = (f"TREE={tree}", f"PARENT={parent}", f"MESSAGE={message}", f"SINCE={since}")
+        given = (*_identity((NAME, MAIL), "@0 +0000"), *facts)
         name = "index-pack, commit-tree or diff-tree"
         pack.flush()
         pack.seek(0)
