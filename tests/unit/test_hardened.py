@@ -6,6 +6,8 @@ import asyncio
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -90,3 +92,24 @@ async def test_one_that_writes_without_end_stops_at_its_limit(tmp_path: Path) ->
     endless = command(tmp_path, [], script="exec yes", name="endless", largest=1 << 20)
     with pytest.raises(GitError, match=rf"git endless failed \(-{signal.SIGXFSZ.value}\)"):
         await run(endless)
+
+
+# Stands for a kernel that is older: the call that waits for a process by a descriptor is not there.
+WITHOUT = """
+import asyncio, ctypes, struct, sys
+from pathlib import Path
+from dockwright.workspace.hardened import GitError, command, run
+libc, lines = ctypes.CDLL(None), ((0x20, 0, 0, 0), (0x15, 0, 1, 434), (0x06, 0, 0, 0x50026), (0x06, 0, 0, 0x7FFF0000))
+code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in lines))
+assert libc.prctl(38, 1, 0, 0, 0) == libc.prctl(22, 2, struct.pack("@HP", 4, ctypes.addressof(code))) == 0
+print(asyncio.run(run(command(Path(sys.argv[1]), [], script="echo said", name="echo"))))
+try:
+    asyncio.run(run(command(Path(sys.argv[1]), [], script="sleep 60", name="sleep"), deadline=0.2))
+except GitError as error:
+    print(error)
+"""
+
+
+def test_a_kernel_without_descriptors_of_processes_is_enough(tmp_path: Path) -> None:
+    said = subprocess.run([sys.executable, "-c", WITHOUT, tmp_path], capture_output=True, text=True, timeout=30)
+    assert said.stdout.splitlines() == ["b'said\\n'", "git sleep did not end within 0.2 seconds."], said.stderr

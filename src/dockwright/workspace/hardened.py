@@ -116,7 +116,7 @@ async def run(
                 bound = most if ours == resource.RLIM_INFINITY else min(most, ours)
                 resource.prlimit(process.pid, limit, (bound, bound))
             async with asyncio.timeout(deadline):
-                await _end_of(process.pid)
+                await _end_of(process)
         except TimeoutError:
             raise GitError(f"{line.name} did not end within {deadline:g} seconds.") from None
         finally:
@@ -134,9 +134,14 @@ async def run(
         return printed.read()
 
 
-async def _end_of(pid: int) -> None:
+async def _end_of(process: subprocess.Popen[bytes]) -> None:
     """Without a thread for each process, as asyncio's own way of starting one has it before Python 3.12."""
-    loop, fd, ended = asyncio.get_running_loop(), os.pidfd_open(pid), asyncio.Event()
+    try:
+        fd = os.pidfd_open(process.pid)
+    except OSError:  # a kernel before 5.3, or one that lets nobody
+        await asyncio.to_thread(process.wait)
+        return
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(fd, ended.set)
     try:
         await ended.wait()
