@@ -57,7 +57,7 @@ async def careless_sandbox(**settings: object) -> AsyncIterator[Careless]:
     name = f"dockwright-careless-{uuid.uuid4().hex[:8]}"
     try:
         container = await asyncio.to_thread(
-            client.containers.create, WORKBENCH, ["sleep", "600"], name=name, labels=labels, init=True,
+            client.containers.create, WORKBENCH, ["sleep", "infinity"], name=name, labels=labels, init=True,
             **(wide | settings),
         )  # fmt: skip
         try:
