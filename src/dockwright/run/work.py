@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
@@ -226,8 +226,7 @@ async def open_work(
     gate = Gate(shared.pace, *purses)
     named = Model(config.model, task.model or task.agent.model, gate=gate, connection=shared.connection)
     # To import the SDK takes all of one core: where many runs begin at once, the first sandboxes start before it.
-    first = asyncio.sleep(0) if shared.connection else named.warm()
-    async with named as model, _meanwhile(first) as warming:
+    async with named as model, nullcontext() if shared.connection else _meanwhile(named.warm()):
         moments = Moments(events)
         journal.sinks = (moments.add, *journal.sinks)
         again = any(isinstance(event, RunStarted) for event in events)
@@ -250,7 +249,6 @@ async def open_work(
                 await restore(workspace, sandbox, journal, moments.now)
             if again and sandbox.services and moments.now.services:
                 await sandbox.services.restore(moments.now.services)
-            await warming
             await model.warm()
 
             async def after_change(turn: int) -> None:
@@ -290,11 +288,11 @@ async def _begin(task: Task, config: Config, host: Host, folder: Path, journal: 
 
 
 @asynccontextmanager
-async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
-    """A task that is over at the end of the block, and whose failure is told to whoever awaits it, or to nobody."""
+async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Work that is over at the end of the block, and whose failure is told to nobody."""
     task = asyncio.create_task(work)
     try:
-        yield task
+        yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -42,7 +42,7 @@ async def own_commits(workspace: Workspace, redaction: Redaction) -> list[tuple[
     """Tree and message of each, oldest first. Raises GitError where one of them may not come out."""
     quarantine = workspace.quarantine
     (tip,) = await quarantine.ids(_REF)
-    if not tip:  # it made none, or they were not asked for
+    if not tip:  # it made none
         return []
     span = ("--first-parent", "--reverse", f"--max-count={_MOST + 1}", tip, f"^{workspace.base}")
     oids = (await quarantine.git("rev-list", *span)).decode().split()
